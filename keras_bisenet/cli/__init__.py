@@ -1,0 +1,85 @@
+"""The `keras-bisenet` command.
+
+Each command lives in a module of its own, imported only when it is called, so that the
+command line answers at once and the device half never loads TensorFlow.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+
+import click
+
+from keras_bisenet.errors import UserError
+from keras_bisenet.version import __version__
+
+# name -> (module in this package, one line for --help)
+COMMANDS = {
+    "train": ("train", "Train a model on images with pixel labels."),
+    "evaluate": ("evaluate", "Measure mIoU of a run, a .keras or a .tflite file over a split."),
+    "quantize": ("quantize", "Quantize a trained run (QAT, or post-training)."),
+    "convert": ("convert", "Convert a run to a .tflite file."),
+    "check": ("check", "Check a .tflite file against its target and its trained model."),
+    "run": ("run", "Segment images with a .tflite file and draw the result."),
+    "bench": ("bench", "Measure latency of .tflite files on this machine."),
+    "inspect": ("inspect", "Show what is inside a .tflite file."),
+    "dataset": ("dataset", "Generate a data set, or check one."),
+    "demo": ("demo", "Run the whole pipeline on a generated street data set."),
+}
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module when the command is called, and turns errors into one line."""
+
+    def list_commands(self, ctx):
+        return list(COMMANDS)
+
+    def get_command(self, ctx, name):
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"keras_bisenet.cli.{COMMANDS[name][0]}")
+        return module.command
+
+    def resolve_command(self, ctx, args):
+        try:
+            return super().resolve_command(ctx, args)
+        except UserError as error:
+            raise _one_line(error) from error
+
+    def format_commands(self, ctx, formatter):
+        # The stock version would import every command for its first help line.
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            raise _one_line(error) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            cure = (
+                "free some space and run the command again"
+                if error.errno in (errno.ENOSPC, errno.EDQUOT)
+                else "choose a place you may write to"
+            )
+            raise _one_line(UserError(f"{error.strerror}{where}: {cure}")) from error
+
+
+def _one_line(error: UserError) -> click.ClickException:
+    """`error` as click prints it: one line, with the exit code it asks for."""
+    shown = click.ClickException(" ".join(str(error).split()))
+    shown.exit_code = error.exit_code
+    return shown
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="keras-bisenet")
+def main():
+    """Real-time semantic segmentation for small devices, from data set to .tflite.
+
+    BiSeNet V2 in Keras: train, quantize, convert, check and run.
+    """

@@ -1,0 +1,25 @@
+"""Option types that several commands share."""
+
+from __future__ import annotations
+
+import click
+
+
+class Size(click.ParamType):
+    """`HxW`, height by width in pixels: `384x480`."""
+
+    name = "HxW"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        try:
+            height, width = (int(side) for side in value.lower().split("x"))
+        except ValueError:
+            self.fail(f"{value!r} is not height x width, such as 384x480", param, ctx)
+        if height <= 0 or width <= 0:
+            self.fail(f"{value!r}: sides must be positive", param, ctx)
+        return height, width
+
+
+SIZE = Size()

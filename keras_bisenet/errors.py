@@ -1,0 +1,17 @@
+"""Errors that a user can mend.
+
+Anything raised as a `UserError` reaches the terminal as one line, `Error: ...`, without a
+traceback. The message names the file (or option) and the cure.
+"""
+
+
+class UserError(Exception):
+    """Work that failed for a reason the user can mend. The command exits with 1."""
+
+    exit_code = 1
+
+
+class UsageError(UserError):
+    """A request that makes no sense: a wrong option, size or configuration. Exits with 2."""
+
+    exit_code = 2
