@@ -1,0 +1,112 @@
+"""Random views of an image and its mask, in TensorFlow, each a function of a seed.
+
+The mask undergoes the geometry of its image and no change of colour; where there is no image,
+pixels are black and the mask is void.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from keras_bisenet.label_map import VOID
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a random view may go; the defaults are the paper's (Section 5.1) plus jitter.
+
+    Args:
+        scale: Smallest and largest magnification.
+        flip: Whether half of the views are mirrored left to right.
+        jitter: Brightness, contrast and saturation each change by up to this share.
+    """
+
+    scale: tuple[float, float] = (0.75, 2.0)
+    flip: bool = True
+    jitter: float = 0.4
+
+
+def random_view(image, mask, size: tuple[int, int], seed, augmentation: Augmentation):
+    """Scales, crops, mirrors and colours at random.
+
+    Args:
+        image: uint8 `[height, width, 3]`.
+        mask: uint8 `[height, width]`.
+        size: `(height, width)` of the view.
+        seed: int32 `[2]`; equal seeds give equal views.
+        augmentation: What may change, and how far.
+
+    Returns:
+        A float32 image in [0, 1] `[*size, 3]` and an int32 mask `size`.
+    """
+    scale_seed, row_seed, column_seed, flip_seed, jitter_seed = tf.unstack(
+        tf.random.split(seed, 5)
+    )
+    scale = tf.random.stateless_uniform([], scale_seed, *augmentation.scale)
+    rows = _random_span(tf.shape(image)[0], size[0], scale, row_seed)
+    columns = _random_span(tf.shape(image)[1], size[1], scale, column_seed)
+
+    mask = mask[..., None]
+    image, mask = (_window(x, rows, columns) for x in (image, mask))
+    image = tf.image.resize(image, (rows.length, columns.length), "bilinear") / 255.0
+    mask = tf.image.resize(mask, (rows.length, columns.length), "nearest")
+    image = _jitter(image, augmentation.jitter, jitter_seed)
+    image = _place(image, rows, columns, size, 0.0)
+    mask = _place(tf.cast(mask, tf.int32), rows, columns, size, VOID)
+    if augmentation.flip:
+        mirrored = tf.random.stateless_uniform([], flip_seed) < 0.5
+        image, mask = (
+            tf.where(mirrored, tf.reverse(x, axis=[1]), x) for x in (image, mask)
+        )
+    return image, mask[..., 0]
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Along one axis: pixels `start` to `stop` of the source fill `length` pixels of the view,
+    from `place` on."""
+
+    start: tf.Tensor
+    stop: tf.Tensor
+    length: tf.Tensor
+    place: tf.Tensor
+
+
+def _random_span(source, view: int, scale, seed) -> _Span:
+    start_seed, place_seed = tf.unstack(tf.random.split(seed, 2))
+    wanted = tf.cast(tf.round(view / scale), tf.int32)
+    taken = tf.minimum(wanted, source)
+    scaled = tf.cast(tf.round(tf.cast(source, tf.float32) * scale), tf.int32)
+    length = tf.where(wanted <= source, view, tf.clip_by_value(scaled, 1, view))
+    start = tf.random.stateless_uniform([], start_seed, 0, source - taken + 1, tf.int32)
+    place = tf.random.stateless_uniform([], place_seed, 0, view - length + 1, tf.int32)
+    return _Span(start, start + taken, length, place)
+
+
+def _window(x, rows: _Span, columns: _Span):
+    return x[rows.start : rows.stop, columns.start : columns.stop]
+
+
+def _place(x, rows: _Span, columns: _Span, size, value):
+    around = [
+        [rows.place, size[0] - rows.place - rows.length],
+        [columns.place, size[1] - columns.place - columns.length],
+        [0, 0],
+    ]
+    return tf.ensure_shape(
+        tf.pad(x, around, constant_values=value), (*size, x.shape[-1])
+    )
+
+
+def _jitter(image, strength: float, seed):
+    brightness, contrast, saturation = tf.unstack(
+        tf.random.stateless_uniform([3], seed, 1 - strength, 1 + strength)
+    )
+    image = image * brightness
+    mean = tf.reduce_mean(tf.image.rgb_to_grayscale(image))
+    image = (image - mean) * contrast + mean
+    grey = tf.image.rgb_to_grayscale(image)
+    image = (image - grey) * saturation + grey
+    return tf.clip_by_value(image, 0.0, 1.0)

@@ -1,0 +1,116 @@
+"""From files to training batches, with tf.data (whatever Keras' backend is).
+
+View number i of a run is a function of (seed, i) alone: which sample it shows, how it is cropped
+and coloured. A resumed run therefore sees what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+
+from keras_bisenet.data.augmentation import Augmentation, random_view
+from keras_bisenet.data.dataset import Dataset, Sample
+from keras_bisenet.errors import UsageError, UserError
+
+CACHE_LIMIT = 2 << 30
+"""Decoded splits up to this many bytes stay in memory."""
+
+
+class TrainingPipeline:
+    """Endless shuffled, augmented batches of a split.
+
+    Args:
+        dataset: The data set.
+        samples: Its samples to train on.
+        size: `(height, width)` of the batches.
+        batch_size: int. Images in a batch.
+        seed: int. Equal seeds give equal batches.
+        augmentation: Defaults to the paper's.
+
+    Raises:
+        UsageError: When there are fewer samples than a batch holds.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        samples: Sequence[Sample],
+        size: tuple[int, int],
+        batch_size: int,
+        seed: int = 0,
+        augmentation: Augmentation | None = None,
+    ):
+        if len(samples) < batch_size:
+            raise UsageError(
+                f"{len(samples)} training images do not fill a batch of {batch_size}: "
+                "choose a smaller --batch-size"
+            )
+        self.dataset = dataset
+        self.samples = samples
+        self.size = size
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augmentation = augmentation or Augmentation()
+        self.steps_per_epoch = len(samples) // batch_size
+        self.error: UserError | None = None
+        """The mistake in the data that stopped a batch: TensorFlow passes on its text alone."""
+        self._decoded: list | None = None
+
+    def preload(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Reads the split into memory if it fits, so that a bad file shows before training.
+
+        Args:
+            progress: Called with the number of samples read, and of all.
+
+        Raises:
+            UserError: When a file is damaged, or a mask does not suit its image or label map.
+        """
+        first_image, first_mask = self.dataset.read(self.samples[0])
+        if (first_image.nbytes + first_mask.nbytes) * len(self.samples) > CACHE_LIMIT:
+            return
+        decoded = []
+        # Pillow decodes without Python's global lock.
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            for pair in threads.map(self.dataset.read, self.samples):
+                decoded.append(pair)
+                if progress:
+                    progress(len(decoded), len(self.samples))
+        self._decoded = decoded
+
+    def batches(self, first_epoch: int = 0) -> tf.data.Dataset:
+        """The batches of `first_epoch` and of all epochs after it.
+
+        Returns:
+            An endless `tf.data.Dataset` of float32 images in [0, 1] `[batch, height, width, 3]`
+            and int32 class ids `[batch, height, width]`; an epoch is `steps_per_epoch` of them.
+        """
+        views_per_epoch = self.steps_per_epoch * self.batch_size
+
+        def view(number):
+            epoch, place = number // views_per_epoch, number % views_per_epoch
+            sample = tf.random.experimental.index_shuffle(
+                place, tf.stack([self.seed, epoch]), len(self.samples) - 1
+            )
+            image, mask = tf.numpy_function(self._read, [sample], (tf.uint8, tf.uint8))
+            image.set_shape((None, None, 3))
+            mask.set_shape((None, None))
+            seed = tf.random.fold_in(tf.constant([self.seed, 0]), number)
+            return random_view(image, mask, self.size, seed, self.augmentation)
+
+        numbers = tf.data.Dataset.counter(first_epoch * views_per_epoch)
+        views = numbers.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return views.batch(self.batch_size, drop_remainder=True).prefetch(2)
+
+    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if self._decoded:
+            return self._decoded[index]
+        try:
+            return self.dataset.read(self.samples[index])
+        except UserError as error:
+            self.error = error
+            raise
