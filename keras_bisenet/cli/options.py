@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
+
+from keras_bisenet.errors import UserError
 
 
 class Size(click.ParamType):
@@ -23,3 +27,17 @@ class Size(click.ParamType):
 
 
 SIZE = Size()
+
+
+@contextlib.contextmanager
+def training_half():
+    """Turns the absence of TensorFlow and its friends into one line that names the cure."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] == "keras_bisenet":
+            raise
+        raise UserError(
+            f"this command needs {error.name}, which is not installed: "
+            "pip install 'keras-bisenet[train]'"
+        ) from error

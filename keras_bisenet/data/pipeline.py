@@ -61,11 +61,11 @@ class TrainingPipeline:
         """The mistake in the data that stopped a batch: TensorFlow passes on its text alone."""
         self._decoded: list | None = None
 
-    def preload(self, progress: Callable[[int, int], None] | None = None) -> None:
+    def preload(self, progress: Callable[[int], None] | None = None) -> None:
         """Reads the split into memory if it fits, so that a bad file shows before training.
 
         Args:
-            progress: Called with the number of samples read, and of all.
+            progress: Called with 1 after each sample.
 
         Raises:
             UserError: When a file is damaged, or a mask does not suit its image or label map.
@@ -79,7 +79,7 @@ class TrainingPipeline:
             for pair in threads.map(self.dataset.read, self.samples):
                 decoded.append(pair)
                 if progress:
-                    progress(len(decoded), len(self.samples))
+                    progress(1)
         self._decoded = decoded
 
     def batches(self, first_epoch: int = 0) -> tf.data.Dataset:

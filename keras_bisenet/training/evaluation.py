@@ -1,0 +1,121 @@
+"""Scoring a model over a split, at the labels' own resolution.
+
+One function scores anything that segments an image: a Keras model here, a `.tflite` file through
+`keras_bisenet.runtime.segmenter`, each behind `segment(image) -> class ids`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image
+
+from keras_bisenet.data.dataset import Dataset, Sample
+from keras_bisenet.models.bisenetv2 import STRIDE
+from keras_bisenet.runtime.geometry import Fit, class_ids_from_logits
+from keras_bisenet.training.metrics import Scores, confusion_matrix
+
+
+def score(
+    segment: Callable[[np.ndarray], np.ndarray],
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    progress: Callable[..., None] | None = None,
+) -> Scores:
+    """Scores `segment` over `samples`, all pixels in one confusion matrix.
+
+    Args:
+        segment: From a uint8 image `[height, width, 3]` to uint8 class ids `[height, width]`.
+        dataset: Where the samples come from.
+        samples: What to score on.
+        progress: Called with 1 after each sample.
+
+    Returns:
+        The scores.
+    """
+    num_classes = dataset.label_map.num_classes
+    total = np.zeros((num_classes, num_classes), np.int64)
+    for sample in samples:
+        image, truth = dataset.read(sample)
+        total += confusion_matrix(truth, segment(image), num_classes)
+        if progress:
+            progress(1)
+    return Scores(dataset.label_map.names, total)
+
+
+class KerasSegmenter:
+    """Segments images of any size with a Keras model, as the device would.
+
+    Args:
+        model: A model of Keras 3 or tf_keras from images in [0, 1] to logits at any stride, of
+            one output.
+        size: `(height, width)` that images are fitted into.
+        flip: Averages the answer with that for the mirrored image.
+        scales: Averages the answers over these multiples of `size`, each rounded to what the
+            network takes.
+    """
+
+    def __init__(
+        self,
+        model,
+        size: tuple[int, int],
+        *,
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
+    ):
+        self.model = model
+        self.size = size
+        self.flip = flip
+        self.scales = tuple(scales)
+
+    def segment(self, image: np.ndarray) -> np.ndarray:
+        """From a uint8 image `[height, width, 3]` to uint8 class ids `[height, width]`."""
+        if not self.flip and self.scales == (1.0,):
+            fit = Fit.of(image.shape[:2], self.size)
+            return class_ids_from_logits(self.logits(image, fit), fit)
+        votes = 0.0
+        for scale in self.scales:
+            votes = votes + self._probabilities(image, scale)
+            if self.flip:
+                votes = votes + self._probabilities(image[:, ::-1], scale)[:, ::-1]
+        return votes.argmax(axis=-1).astype(np.uint8)
+
+    def logits(self, image: np.ndarray, fit: Fit) -> np.ndarray:
+        """The model's answer for one image: float32 `[rows, columns, num_classes]`."""
+        batch = fit.place(image)[None].astype(np.float32) / 255
+        return np.asarray(self.model.predict_on_batch(batch))[0]
+
+    def _probabilities(self, image: np.ndarray, scale: float) -> np.ndarray:
+        """Class probabilities at the image's own size: float32 `[height, width, N]`."""
+        size = tuple(max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in self.size)
+        fit = Fit.of(image.shape[:2], size)
+        logits = resized_logits(self.logits(image, fit), fit)
+        exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return exponents / exponents.sum(axis=-1, keepdims=True)
+
+
+def resized_logits(logits: np.ndarray, fit: Fit) -> np.ndarray:
+    """Logits of the part that holds the image, at the image's own size (bilinear).
+
+    Args:
+        logits: float32 `[rows, columns, N]` over the network's whole input, at any stride.
+        fit: How the image was placed.
+
+    Returns:
+        float32 `[height, width, N]`.
+    """
+    height, width = fit.image_size
+    rows = logits.shape[0] * fit.content_size[0] / fit.network_size[0]
+    columns = logits.shape[1] * fit.content_size[1] / fit.network_size[1]
+    return np.stack(
+        [
+            np.asarray(
+                Image.fromarray(np.ascontiguousarray(plane)).resize(
+                    (width, height), Image.BILINEAR, box=(0, 0, columns, rows)
+                )
+            )
+            for plane in np.moveaxis(logits.astype(np.float32), -1, 0)
+        ],
+        axis=-1,
+    )

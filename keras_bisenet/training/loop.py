@@ -1,0 +1,198 @@
+"""The training loop that float and quantization-aware training share.
+
+It asks of a model only what Keras 3 and tf_keras both have (`train_on_batch`), so the same loop
+drives both, on every backend. What survives an interruption, and in which order it is written:
+
+1. `checkpoints/epoch-N.npz`: the state after epoch N
+2. `model.keras` (or what `save_best` writes), where epoch N is the best so far
+3. row N of `metrics.csv`
+4. the checkpoint before is removed
+
+Whenever the process dies, the newest row of `metrics.csv` has its checkpoint, and the run goes on
+from there. Views of the data depend on the seed and their number alone, so it goes on to the same
+result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from keras_bisenet.data.dataset import Dataset
+from keras_bisenet.data.pipeline import TrainingPipeline
+from keras_bisenet.errors import UserError
+from keras_bisenet.files import replacing
+from keras_bisenet.progress import progress_bar
+from keras_bisenet.runtime.drawing import contact_sheet, overlay
+from keras_bisenet.training.checkpoint import load_state, save_state
+from keras_bisenet.training.evaluation import score
+from keras_bisenet.training.metrics import Scores
+from keras_bisenet.training.run import Run
+
+NUM_SAMPLES = 4
+"""Validation images drawn after each validation."""
+
+
+@dataclass
+class TrainingLoop:
+    """Trains a compiled model for a number of epochs, validating, logging and saving.
+
+    Args:
+        run: The run directory.
+        model: A compiled model; its outputs all learn from the same masks.
+        pipeline: Its batches.
+        dataset: Where validation images come from, the split `val`.
+        segment: From a uint8 image to uint8 class ids, by the model as it stands.
+        save_best: Writes the model, called when validation mIoU has risen.
+        learning_rate: From a number of updates to the learning rate, for the log.
+        epochs: int. Epochs in all.
+        updates_per_epoch: float. Optimizer updates in an epoch.
+        validate_every: int. Epochs between validations; the last epoch is always validated.
+        early_stop: int or None. Stops after so many epochs without a better mIoU.
+        evaluating: Wraps validation: swaps averaged weights in and out, where there are any.
+    """
+
+    run: Run
+    model: object
+    pipeline: TrainingPipeline
+    dataset: Dataset
+    segment: Callable[[np.ndarray], np.ndarray]
+    save_best: Callable[[], None]
+    learning_rate: Callable[[float], float]
+    epochs: int
+    validate_every: int = 1
+    early_stop: int | None = None
+    accumulate: int = 1
+    evaluating: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
+
+    def __call__(self) -> list[dict[str, float]]:
+        """Trains, from the newest checkpoint if there is one.
+
+        Returns:
+            The rows of `metrics.csv`.
+
+        Raises:
+            UserError: When a file of the data is bad, or the loss is no number any more.
+        """
+        rows = self.run.read_metrics()
+        first_epoch = int(rows[-1]["epoch"]) if rows else 0
+        if rows:
+            load_state(self._checkpoint(first_epoch), self.model)
+        batches = self.pipeline.batches(first_epoch).as_numpy_iterator()
+        log = tf.summary.create_file_writer(str(self.run.logs))
+        validation = self.dataset.split("val")
+        epoch = first_epoch
+        while epoch < self.epochs and not self._is_stale(rows):
+            epoch += 1
+            loss, speed = self._train_epoch(epoch, batches)
+            if epoch % self.validate_every and epoch != self.epochs:
+                click.echo(f"epoch {epoch}/{self.epochs}  loss {loss:.4f}  {speed:.2f} images/s")
+                continue
+            save_state(self._checkpoint(epoch), self.model)
+            with self.evaluating():
+                with progress_bar(f"validating {epoch}/{self.epochs}", len(validation)) as bar:
+                    scores = score(self.segment, self.dataset, validation, bar)
+                is_best = not rows or scores.miou > max(row["val_miou"] for row in rows)
+                if is_best:
+                    self.save_best()
+                sheet = self._draw_samples(validation[:NUM_SAMPLES])
+            row = self._row(epoch, loss, speed, scores)
+            rows.append(row)
+            self._log(log, row, scores, sheet)
+            if is_best:
+                with replacing(self.run.samples / "best.png") as temporary:
+                    Image.fromarray(sheet).save(temporary)
+            self.run.write_metrics(rows)
+            self._remove_checkpoints_but(epoch)
+            click.echo(
+                f"epoch {epoch}/{self.epochs}  loss {loss:.4f}  "
+                f"val mIoU {scores.miou:.4f}{' (best)' if is_best else ''}  {speed:.2f} images/s"
+            )
+        return rows
+
+    def _train_epoch(self, epoch: int, batches) -> tuple[float, float]:
+        """One epoch; returns the mean loss and images per second."""
+        steps = self.pipeline.steps_per_epoch
+        num_outputs = len(self.model.outputs)
+        losses = []
+        started = time.perf_counter()
+        best = self.run.best_miou()
+        with progress_bar(f"epoch {epoch}/{self.epochs}", steps) as bar:
+            for step in range(1, steps + 1):
+                images, masks = self._next(batches)
+                targets = [masks] * num_outputs if num_outputs > 1 else masks
+                logs = self.model.train_on_batch(images, targets, return_dict=True)
+                losses.append(float(logs["loss"]))
+                if not np.isfinite(losses[-1]):
+                    raise UserError(
+                        f"{self.run.path}: the loss became {losses[-1]} in epoch {epoch}: "
+                        "train again with a smaller --learning-rate"
+                    )
+                speed = step * self.pipeline.batch_size / (time.perf_counter() - started)
+                miou = "" if best is None else f"  mIoU {best:.4f}"
+                bar(1, f"loss {np.mean(losses):.4f}{miou}  {speed:.2f} images/s")
+        return float(np.mean(losses)), speed
+
+    def _next(self, batches):
+        try:
+            return next(batches)
+        except tf.errors.OpError:
+            if self.pipeline.error:
+                raise self.pipeline.error from None
+            raise
+
+    def _is_stale(self, rows: list[dict[str, float]]) -> bool:
+        """Whether validation mIoU has not risen for `early_stop` epochs."""
+        if self.early_stop is None or not rows:
+            return False
+        best = max(rows, key=lambda row: row["val_miou"])
+        return rows[-1]["epoch"] - best["epoch"] >= self.early_stop
+
+    def _row(self, epoch: int, loss: float, speed: float, scores: Scores) -> dict[str, float]:
+        updates = epoch * self.pipeline.steps_per_epoch // self.accumulate
+        return {
+            "epoch": epoch,
+            "loss": loss,
+            "val_miou": scores.miou,
+            "val_pixel_accuracy": scores.pixel_accuracy,
+            "learning_rate": float(self.learning_rate(updates - 1)),
+            "images_per_second": round(speed, 3),
+        }
+
+    def _draw_samples(self, samples) -> np.ndarray:
+        labels = self.dataset.label_map
+        rows = []
+        for sample in samples:
+            image, truth = self.dataset.read(sample)
+            answers = (truth, self.segment(image))
+            rows.append([image, *(overlay(image, ids, labels.palette) for ids in answers)])
+        titles = ("image", "truth", "prediction")
+        return contact_sheet(rows, titles, labels.names, labels.palette)
+
+    def _log(self, log, row: dict[str, float], scores: Scores, sheet: np.ndarray) -> None:
+        epoch = int(row["epoch"])
+        with log.as_default():
+            for name, value in row.items():
+                if name != "epoch":
+                    tf.summary.scalar(name, value, epoch)
+            for name, value in zip(scores.names, scores.iou):
+                tf.summary.scalar(f"iou/{name}", value, epoch)
+            tf.summary.image("samples", sheet[None], epoch)
+        log.flush()
+
+    def _checkpoint(self, epoch: int) -> Path:
+        return self.run.checkpoints / f"epoch-{epoch:04d}.npz"
+
+    def _remove_checkpoints_but(self, epoch: int) -> None:
+        for path in self.run.checkpoints.iterdir():
+            if re.fullmatch(r"epoch-\d+\.npz", path.name) and path != self._checkpoint(epoch):
+                path.unlink()

@@ -1,0 +1,145 @@
+"""Training a float model from a configuration, on any backend of Keras 3.
+
+One host with several devices: the JAX backend shares each batch between all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import click
+import keras
+
+from keras_bisenet.data import load_dataset
+from keras_bisenet.data.augmentation import Augmentation
+from keras_bisenet.data.pipeline import TrainingPipeline
+from keras_bisenet.errors import UserError
+from keras_bisenet.files import replacing
+from keras_bisenet.models import build_model
+from keras_bisenet.progress import progress_bar
+from keras_bisenet.training.config import TrainingConfig
+from keras_bisenet.training.evaluation import KerasSegmenter
+from keras_bisenet.training.loop import TrainingLoop
+from keras_bisenet.training.losses import make_loss
+from keras_bisenet.training.optimizers import WarmupPolynomialDecay, make_optimizer
+from keras_bisenet.training.run import Run
+
+
+def train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
+    """Trains what `config` says into `run`, from its newest checkpoint if it has one.
+
+    Returns:
+        The rows of `metrics.csv`.
+
+    Raises:
+        UserError: When the data is missing or bad.
+    """
+    use_all_devices()
+    keras.config.set_dtype_policy(config.precision)
+    keras.utils.set_random_seed(config.seed)
+    dataset, pipeline = open_pipeline(
+        config,
+        config.batch_size,
+        config.seed,
+        Augmentation(config.scale, config.flip, config.jitter),
+    )
+    model = build_model(
+        config.model,
+        dataset.label_map.num_classes,
+        **{**config.model_options, "boosters": config.boosters},
+    )
+    updates_per_epoch = pipeline.steps_per_epoch / config.accumulate
+    schedule = WarmupPolynomialDecay(
+        config.peak_learning_rate,
+        total_steps=round(config.epochs * updates_per_epoch),
+        warmup_steps=round(config.warmup_epochs * updates_per_epoch),
+        power=config.power,
+    )
+    compile_model(model, config, schedule)
+    # Shares its weights with the model, and leaves the boosters out.
+    inference = keras.Model(model.inputs, model.outputs[0], name=config.model.replace("-", "_"))
+    loop = TrainingLoop(
+        run,
+        model,
+        pipeline,
+        dataset,
+        segment=KerasSegmenter(inference, config.size).segment,
+        save_best=lambda: save_model(inference, run.model_file),
+        learning_rate=schedule,
+        epochs=config.epochs,
+        validate_every=config.validate_every,
+        early_stop=config.early_stop,
+        accumulate=config.accumulate,
+        evaluating=_averaged_weights(model, config),
+    )
+    return loop()
+
+
+def open_pipeline(config: TrainingConfig, batch_size: int, seed: int, augmentation: Augmentation):
+    """The data set, and batches of its training split, read ahead where they fit in memory."""
+    dataset = load_dataset(config.dataset, config.data_dir)
+    samples = dataset.split("train")
+    pipeline = TrainingPipeline(dataset, samples, config.size, batch_size, seed, augmentation)
+    with progress_bar("reading images", len(samples)) as bar:
+        pipeline.preload(bar)
+    return dataset, pipeline
+
+
+def compile_model(model, config: TrainingConfig, schedule) -> None:
+    """Gives the model its loss on every output, and a built optimizer."""
+    loss = make_loss(config.loss, config.ohem_threshold, config.ohem_share)
+    optimizer = make_optimizer(
+        config.optimizer,
+        schedule,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        ema_momentum=config.ema,
+        accumulate=config.accumulate,
+        trainable_variables=model.trainable_variables,
+    )
+    model.compile(optimizer=optimizer, loss=[loss] * len(model.outputs))
+    model.optimizer.build(model.trainable_variables)
+
+
+def save_model(model, path: Path) -> None:
+    """Writes a `.keras` file, whole or not at all."""
+    with replacing(path) as temporary:
+        model.save(temporary)
+
+
+def load_model(path):
+    """Reads a `.keras` file.
+
+    Raises:
+        UserError: When there is none, or it is damaged.
+    """
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (ValueError, OSError, KeyError) as error:
+        raise UserError(f"{path}: no readable .keras model ({error})") from error
+
+
+def use_all_devices() -> None:
+    """Shares batches between all devices of this host, where the backend is JAX."""
+    if keras.backend.backend() == "jax" and len(keras.distribution.list_devices()) > 1:
+        keras.distribution.set_distribution(keras.distribution.DataParallel())
+        click.echo(f"training on {len(keras.distribution.list_devices())} devices")
+
+
+def _averaged_weights(model, config: TrainingConfig):
+    """A context manager factory: the averaged weights are in the model while it is open."""
+    if config.ema is None:
+        return contextlib.nullcontext
+    swapper = keras.callbacks.SwapEMAWeights()
+    swapper.set_model(model)
+
+    @contextlib.contextmanager
+    def averaged():
+        swapper.on_test_begin()
+        try:
+            yield
+        finally:
+            swapper.on_test_end()
+
+    return averaged
