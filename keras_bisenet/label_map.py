@@ -71,6 +71,20 @@ class LabelMap:
     def num_classes(self) -> int:
         return len(self.names)
 
+    def to_json(self) -> dict:
+        """The map as `from_json` takes it."""
+        return {
+            "names": list(self.names),
+            "palette": [list(colour) for colour in self.palette],
+            "file_ids": list(self.file_ids),
+            "ignored_ids": list(self.ignored_ids),
+        }
+
+    @classmethod
+    def from_json(cls, value: dict) -> LabelMap:
+        """The map that `to_json` wrote."""
+        return cls(**{key: tuple(items) for key, items in value.items()})
+
     def class_ids(self, mask: np.ndarray) -> np.ndarray:
         """Maps a mask file's ids to class ids, with `VOID` for what is ignored.
 

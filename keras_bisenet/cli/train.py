@@ -60,8 +60,8 @@ def command(run_dir, config_file, resume, **options):
             values = read_config(config_file) if config_file else {}
             source = config_file or "train"
             config = make_config(TrainingConfig, {**values, **options}, source)
-            check_before_work(config)
-            run = Run.create(run_dir, config)
+            dataset = check_before_work(config)
+            run = Run.create(run_dir, config, dataset.label_map)
 
         from keras_bisenet.training.trainer import train
 
@@ -73,14 +73,20 @@ def command(run_dir, config_file, resume, **options):
             "--resume goes on"
         ) from None
     best = max(rows, key=lambda row: row["val_miou"])
-    click.echo(f"best val mIoU {best['val_miou']:.4f} (epoch {best['epoch']:.0f}): {run.model_file}")
+    click.echo(
+        f"best val mIoU {best['val_miou']:.4f} (epoch {best['epoch']:.0f}): {run.model_file}"
+    )
 
 
-def check_before_work(config) -> None:
-    """Finds what can be found out without TensorFlow, before a run directory is made."""
+def check_before_work(config):
+    """Finds what can be found out without TensorFlow, before a run directory is made.
+
+    Returns:
+        The data set.
+    """
     from keras_bisenet.data import load_dataset
     from keras_bisenet.models import MODELS
 
     if config.model not in MODELS:
         raise UsageError(f"--model {config.model!r}: choose one of {', '.join(MODELS)}")
-    load_dataset(config.dataset, config.data_dir)
+    return load_dataset(config.dataset, config.data_dir)

@@ -41,9 +41,7 @@ def random_view(image, mask, size: tuple[int, int], seed, augmentation: Augmenta
     Returns:
         A float32 image in [0, 1] `[*size, 3]` and an int32 mask `size`.
     """
-    scale_seed, row_seed, column_seed, flip_seed, jitter_seed = tf.unstack(
-        tf.random.split(seed, 5)
-    )
+    scale_seed, row_seed, column_seed, flip_seed, jitter_seed = tf.unstack(tf.random.split(seed, 5))
     scale = tf.random.stateless_uniform([], scale_seed, *augmentation.scale)
     rows = _random_span(tf.shape(image)[0], size[0], scale, row_seed)
     columns = _random_span(tf.shape(image)[1], size[1], scale, column_seed)
@@ -57,9 +55,7 @@ def random_view(image, mask, size: tuple[int, int], seed, augmentation: Augmenta
     mask = _place(tf.cast(mask, tf.int32), rows, columns, size, VOID)
     if augmentation.flip:
         mirrored = tf.random.stateless_uniform([], flip_seed) < 0.5
-        image, mask = (
-            tf.where(mirrored, tf.reverse(x, axis=[1]), x) for x in (image, mask)
-        )
+        image, mask = (tf.where(mirrored, tf.reverse(x, axis=[1]), x) for x in (image, mask))
     return image, mask[..., 0]
 
 
@@ -95,9 +91,7 @@ def _place(x, rows: _Span, columns: _Span, size, value):
         [columns.place, size[1] - columns.place - columns.length],
         [0, 0],
     ]
-    return tf.ensure_shape(
-        tf.pad(x, around, constant_values=value), (*size, x.shape[-1])
-    )
+    return tf.ensure_shape(tf.pad(x, around, constant_values=value), (*size, x.shape[-1]))
 
 
 def _jitter(image, strength: float, seed):

@@ -19,7 +19,10 @@ CONTEXT = "semantic_context"
 
 
 def deployment_model(source, name: str, input_shape=None, *, keras=keras3, **options):
-    """Rebuilds a trained model without boosters and with the context embedding folded.
+    """Rebuilds a trained model as it is put on a device.
+
+    It has no boosters, the context embedding is folded, and a bilinear upsampling at the very end
+    is left to the runtime, which goes from small logits straight to the image's own size.
 
     Args:
         source: A trained model made by `build_model(name, ..., **options)`.
@@ -29,7 +32,8 @@ def deployment_model(source, name: str, input_shape=None, *, keras=keras3, **opt
         **options: The arguments that `source` was built with.
 
     Returns:
-        A model with the main head's output alone, equal to `source`'s up to rounding.
+        A model from images to the main head's logits, at stride 8 (or 1, where the last
+        upsampling is not bilinear), equal to `source`'s up to rounding.
     """
     num_classes = source.get_layer("head_logits").get_weights()[0].shape[-1]
     model = build_model(
@@ -44,6 +48,9 @@ def deployment_model(source, name: str, input_shape=None, *, keras=keras3, **opt
         if layer.weights:
             values = folded.get(layer.name) or source.get_layer(layer.name).get_weights()
             layer.set_weights(values)
+    last = model.get_layer("head_upsample")
+    if getattr(last, "interpolation", None) == "bilinear":
+        model = keras.Model(model.input, model.get_layer("head_logits").output, name=model.name)
     return model
 
 

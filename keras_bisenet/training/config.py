@@ -89,7 +89,6 @@ class QuantizationConfig:
     epochs: int = 2
     batch_size: int = 8
     learning_rate: float = 1e-4  # peak, of AdamW
-    warmup_epochs: float = 0.0
     freeze_batch_norm: bool = False  # keeps the float model's statistics
     calibration_images: int = 100
     seed: int = 0
@@ -153,10 +152,7 @@ def make_config(kind: type, values: Mapping, source: str = "the configuration"):
         no_default = field.default is field.default_factory is dataclasses.MISSING
         if no_default and values.get(name) is None:
             raise UsageError(f"{source}: {name!r} is missing: give --{name.replace('_', '-')}")
-    typed = {
-        name: _typed(name, value, hints[name], source)
-        for name, value in values.items()
-    }
+    typed = {name: _typed(name, value, hints[name], source) for name, value in values.items()}
     try:
         return kind(**typed)
     except UsageError as error:

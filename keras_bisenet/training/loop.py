@@ -104,7 +104,8 @@ class TrainingLoop:
                 is_best = not rows or scores.miou > max(row["val_miou"] for row in rows)
                 if is_best:
                     self.save_best()
-                sheet = self._draw_samples(validation[:NUM_SAMPLES])
+                # Spread over the split: neighbours in a video look alike.
+                sheet = self._draw_samples(validation[:: -(-len(validation) // NUM_SAMPLES)])
             row = self._row(epoch, loss, speed, scores)
             rows.append(row)
             self._log(log, row, scores, sheet)

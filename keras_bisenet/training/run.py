@@ -1,25 +1,29 @@
 """The run directory: everything that a result came from.
 
     RUN/config.yaml          the training configuration
+    RUN/label_map.json       class names, colours and mask ids
     RUN/metrics.csv          one row per validated epoch
     RUN/model.keras          the best model by validation mIoU, without boosters
     RUN/checkpoints/         the state that --resume goes on from
     RUN/logs/                TensorBoard
     RUN/samples/             overlays of validation images
 
-A quantized run has `quantization.yaml` beside them, and in place of `model.keras`
+A quantized run keeps the float model.keras that it started from, and has beside it
 
-    RUN/model.weights.h5     QAT: the weights with their learned ranges
-    RUN/calibration.npz      PTQ: images for the converter, with the float model.keras
+    RUN/quantization.yaml    how it was quantized
+    RUN/model.weights.h5     QAT: the weights with their learned ranges, best by validation mIoU
+    RUN/calibration.npz      PTQ: images for the converter
 """
 
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.files import write_csv
+from keras_bisenet.files import write_csv, write_json
+from keras_bisenet.label_map import LabelMap
 from keras_bisenet.training.config import (
     QuantizationConfig,
     TrainingConfig,
@@ -35,6 +39,7 @@ class Run:
     def __init__(self, path):
         self.path = Path(path)
         self.config_file = self.path / "config.yaml"
+        self.label_map_file = self.path / "label_map.json"
         self.quantization_file = self.path / "quantization.yaml"
         self.metrics_file = self.path / "metrics.csv"
         self.model_file = self.path / "model.keras"
@@ -58,7 +63,11 @@ class Run:
 
     @classmethod
     def create(
-        cls, path, config: TrainingConfig, quantization: QuantizationConfig | None = None
+        cls,
+        path,
+        config: TrainingConfig,
+        label_map: LabelMap,
+        quantization: QuantizationConfig | None = None,
     ) -> Run:
         """A new run with its configuration written.
 
@@ -70,6 +79,7 @@ class Run:
             raise UsageError(
                 f"{path}: something is here already: choose another --run, or --resume it"
             )
+        write_json(run.label_map_file, label_map.to_json())
         if quantization:
             write_config(run.quantization_file, quantization)
         write_config(run.config_file, config)
@@ -79,6 +89,11 @@ class Run:
     def config(self) -> TrainingConfig:
         """The configuration that the float model was trained with."""
         return make_config(TrainingConfig, read_config(self.config_file), str(self.config_file))
+
+    @property
+    def label_map(self) -> LabelMap:
+        """Its classes."""
+        return LabelMap.from_json(json.loads(self.label_map_file.read_text(encoding="utf-8")))
 
     @property
     def quantization(self) -> QuantizationConfig | None:

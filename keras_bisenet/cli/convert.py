@@ -1,0 +1,49 @@
+"""`keras-bisenet convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from keras_bisenet.cli.options import SIZE, training_half
+from keras_bisenet.errors import UsageError
+from keras_bisenet.files import write_bytes
+
+PRECISIONS = ["int8", "int16x8", "float16", "dynamic", "float32"]
+
+
+@click.command("convert")
+@click.argument("run_dir", metavar="RUN", type=click.Path())
+@click.option("-o", "--output", required=True, type=click.Path(), help="The .tflite file to write.")
+@click.option("--target", type=click.Choice(["cpu"]), help="What will run it.  [the run's]")
+@click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True)
+@click.option("--size", type=SIZE, help="Height x width of the input.  [the run's]")
+@click.option(
+    "--io",
+    type=click.Choice(["int8", "uint8"]),
+    default="int8",
+    show_default=True,
+    help="Input and output of an int8 file.",
+)
+def command(run_dir, output, target, precision, size, io):
+    """Convert RUN to a .tflite file.
+
+    An int8 file comes from a quantized run, and computes in integers from input to output.
+    """
+    with training_half():
+        from keras_bisenet.training.run import Run
+
+        run = Run.open(run_dir)
+        quantization = run.quantization
+        if target and quantization and target != quantization.target:
+            raise UsageError(
+                f"{run_dir}: quantized for {quantization.target}: quantize with --target {target}"
+            )
+        from keras_bisenet.lite.convert import convert
+
+    content = convert(run, precision=precision, size=size, io=io)
+    write_bytes(output, content)
+    click.echo(f"{output}: {precision}, {len(content) / 2**20:.2f} MiB")
+    if Path(output).suffix != ".tflite":
+        click.echo(f"note: other programs expect the name to end in .tflite, not {output}")

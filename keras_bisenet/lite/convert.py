@@ -1,0 +1,168 @@
+"""From a run to a `.tflite` file. The one module of this package that needs TensorFlow.
+
+Which precision a run can have:
+
+| run | precisions |
+|---|---|
+| float | float32, float16 (weights), dynamic (int8 weights, float activations) |
+| quantized, QAT | int8 |
+| quantized, PTQ | int8, int16x8 (16-bit activations, 8-bit weights) |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from keras_bisenet.errors import UsageError, UserError
+from keras_bisenet.lite.metadata import DeploymentRecord, add_metadata
+from keras_bisenet.quantization.quantizer import float_deployment_model, load_quantized
+from keras_bisenet.training.run import Run
+
+PRECISIONS = {
+    None: ("float32", "float16", "dynamic"),
+    "qat": ("int8",),
+    "ptq": ("int8", "int16x8"),
+}
+"""What a run can be converted to, by its mode of quantization."""
+
+
+def convert(
+    run: Run,
+    *,
+    precision: str = "int8",
+    size: tuple[int, int] | None = None,
+    io: str = "int8",
+) -> bytes:
+    """Converts a run to a `.tflite` file with metadata.
+
+    An int8 file computes in integers from its input to its output.
+
+    Args:
+        run: A float run, or one that was quantized.
+        precision: What weights and activations are; see the table above.
+        size: `(height, width)` of the input, multiples of 32. Defaults to the run's.
+        io: "int8" or "uint8": what the input and the output of an int8 file are.
+
+    Returns:
+        The file's content.
+
+    Raises:
+        UsageError: When the run cannot have that precision, or the size does not fit.
+        UserError: When the run holds no model yet.
+    """
+    config, quantization = run.config, run.quantization
+    size = size or config.size
+    mode = quantization.mode if quantization else None
+    check_precision(run, mode, precision)
+    load = load_quantized if mode == "qat" else float_deployment_model
+    model = load(run, size)
+
+    with _silenced():
+        converter = _converter(model, size)
+        if mode == "ptq":
+            converter.representative_dataset = lambda: _calibration(run, size)
+        _set_precision(converter, precision, mode, io)
+        content = converter.convert()
+    record = DeploymentRecord(
+        model=config.model,
+        target=quantization.target if quantization else "cpu",
+        precision=precision,
+        dataset=config.dataset,
+        label_map=run.label_map,
+        input_height=size[0],
+        input_width=size[1],
+        output_kind="logits",
+        output_stride=size[0] // model.output_shape[1],
+        # PTQ has no score of its own before it is converted.
+        miou=None if mode == "ptq" else run.best_miou(),
+        split=None if mode == "ptq" else "val",
+    )
+    return add_metadata(content, record)
+
+
+def check_precision(run: Run, mode: str | None, precision: str) -> None:
+    """Raises a UsageError, naming the cure, unless such a run can have this precision."""
+    if precision in PRECISIONS[mode]:
+        return
+    if mode is None:
+        raise UsageError(
+            f"{run.path}: a float run cannot be converted to {precision}: quantize it first "
+            f"(keras-bisenet quantize {run.path} --run {run.path}-qat), or choose --precision "
+            f"{', '.join(PRECISIONS[None])}"
+        )
+    raise UsageError(
+        f"{run.path}: a run quantized with {mode} converts to {', '.join(PRECISIONS[mode])}, "
+        f"not to {precision}"
+    )
+
+
+def _converter(model, size: tuple[int, int]):
+    """A converter of a tf_keras model with batch 1."""
+
+    @tf.function(input_signature=[tf.TensorSpec((1, *size, 3), tf.float32, name="image")])
+    def inference(image):
+        return model(image, training=False)
+
+    return tf.lite.TFLiteConverter.from_concrete_functions([inference.get_concrete_function()])
+
+
+def _set_precision(converter, precision: str, mode: str | None, io: str) -> None:
+    if precision == "float32":
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    elif precision == "int8":
+        if mode == "ptq":
+            # Fails rather than leave an operator in float. QAT carries its ranges in the graph,
+            # and the converter would ask for a data set.
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io)
+    elif precision == "int16x8":
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+        converter.inference_input_type = converter.inference_output_type = tf.int16
+
+
+def _calibration(run: Run, size: tuple[int, int]) -> Iterator[list[np.ndarray]]:
+    """The run's calibration images as the converter wants them, and first of all a ramp from 0
+    to 1, so that the input's scale is 1/255 whatever the images hold."""
+    path = run.calibration_file
+    try:
+        with np.load(path) as file:
+            images = file["images"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: no calibration images ({error}): quantize again") from error
+    ramp = np.linspace(0, 1, 256, dtype=np.float32)
+    yield [np.resize(ramp, (1, *size, 3))]
+    for image in images:
+        batch = tf.image.resize(image[None].astype(np.float32) / 255, size)
+        yield [batch.numpy()]
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Keeps the converter's chatter off the terminal, but shows it when it fails."""
+    tf.get_logger().setLevel(logging.ERROR)
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as chatter, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        os.dup2(chatter.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            chatter.seek(0)
+            os.write(saved, chatter.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

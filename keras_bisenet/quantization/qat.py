@@ -1,0 +1,255 @@
+"""The quantization-aware twin of a deployment model.
+
+tensorflow-model-optimization wraps every layer so that it computes with weights and activations
+rounded to 8 bits, as the integer kernels will. Where a value is rounded is decided here, layer by
+layer, as TFLite's kernels fuse them:
+
+- weights of convolutions: one symmetric scale per output channel;
+- a convolution, its batch normalization and its ReLU are one kernel: rounded once, at the end;
+  so are an addition and its ReLU;
+- concatenation has one scale: rounded behind it, not before;
+- max pooling and resizing choose among values or mix neighbours at their input's scale: TFLite's
+  kernels have one scale for input and output;
+- a sigmoid's scale is fixed by TFLite: 1/256.
+
+tfmot's own 8-bit scheme finds most of this by pattern matching, but it knows no Multiply, rounds
+behind resizing, and its transform for Concatenate may exchange the inputs (seen in 0.8.1 with the
+stem's: a silent loss of half the accuracy).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+# tfmot must find Keras 3 imported, or it takes its place in TensorFlow for the whole process.
+import keras  # noqa: F401, I001
+import numpy as np
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras
+from tensorflow_model_optimization.python.core.quantization.keras import (
+    quantize_layout_transform,
+    quantize_scheme,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+    default_8bit_quantize_registry as registry,
+    default_8bit_quantizers,
+    default_8bit_transforms,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import (
+    model_transformer,
+)
+
+quantization = tfmot.quantization.keras
+layers = tf_keras.layers
+
+SIGMOID_RANGE = (0.0, 255 / 256)
+"""What the scale 1/256 and the zero point -128 of TFLite's LOGISTIC can hold."""
+
+
+def quantization_aware(model):
+    """Wraps a deployment model for quantization-aware training.
+
+    Args:
+        model: A functional tf_keras model from images in [0, 1] to logits.
+
+    Returns:
+        A tf_keras model with the same weights. Its ranges are still unset: `calibrate` them.
+    """
+    consumers = _consumers(model)
+
+    def annotate(layer):
+        if isinstance(layer, layers.InputLayer):
+            return layer
+        copy = type(layer).from_config(layer.get_config())
+        config = LayerConfig(
+            weights=isinstance(layer, WEIGHTED),
+            output=_rounding(layer, consumers[layer.name]),
+        )
+        return quantization.quantize_annotate_layer(copy, config)
+
+    annotated = tf_keras.models.clone_model(model, clone_function=annotate)
+    for layer, source in zip(annotated.layers, model.layers):
+        if source.weights:
+            layer.layer.set_weights(source.get_weights())
+    with quantization.quantize_scope({"LayerConfig": LayerConfig}):
+        quantized = quantization.quantize_apply(annotated, scheme=Scheme())
+    _fix_input_range(quantized)
+    return quantized
+
+
+WEIGHTED = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose)
+
+
+def _rounding(layer, consumers) -> str:
+    """Where a layer's output is rounded: "range" for a range of its own, "sigmoid", or "none"."""
+    if isinstance(layer, layers.Activation):
+        return "sigmoid"
+    if isinstance(layer, (layers.MaxPooling2D, layers.UpSampling2D)):
+        return "none"
+    fused = (layers.ReLU, layers.Concatenate)
+    if isinstance(layer, WEIGHTED):
+        fused = (*fused, layers.BatchNormalization)
+    return "none" if consumers and all(isinstance(c, fused) for c in consumers) else "range"
+
+
+def _consumers(model) -> dict[str, list]:
+    """The layers that take each layer's output, by its name."""
+    consumers = defaultdict(list)
+    for layer in model.layers:
+        for node in layer.inbound_nodes:
+            for source in tf.nest.flatten(node.inbound_layers):
+                consumers[source.name].append(layer)
+    return consumers
+
+
+class LayerConfig(quantization.QuantizeConfig):
+    """Whether a layer's weights are rounded, and how its output is.
+
+    Args:
+        weights: bool.
+        output: `"range"`, `"sigmoid"` or `"none"`.
+    """
+
+    def __init__(self, weights: bool, output: str):
+        self.weights = weights
+        self.output = output
+
+    def get_weights_and_quantizers(self, layer):
+        if not self.weights:
+            return []
+        if isinstance(layer, layers.Conv2DTranspose):
+            return [
+                (layer.kernel, default_8bit_quantizers.Default8BitConvTransposeWeightsQuantizer())
+            ]
+        return [
+            (
+                getattr(layer, _kernel(layer)),
+                default_8bit_quantizers.Default8BitConvWeightsQuantizer(),
+            )
+        ]
+
+    def set_quantize_weights(self, layer, quantize_weights):
+        if self.weights:
+            setattr(layer, _kernel(layer), quantize_weights[0])
+
+    def get_activations_and_quantizers(self, layer):
+        return []
+
+    def set_quantize_activations(self, layer, quantize_activations):
+        pass
+
+    def get_output_quantizers(self, layer):
+        if self.output == "range":
+            return [
+                quantization.quantizers.MovingAverageQuantizer(
+                    num_bits=8, per_axis=False, symmetric=False, narrow_range=False
+                )
+            ]
+        if self.output == "sigmoid":
+            return [SigmoidQuantizer()]
+        return []
+
+    def get_config(self):
+        return {"weights": self.weights, "output": self.output}
+
+
+def _kernel(layer) -> str:
+    return "depthwise_kernel" if isinstance(layer, layers.DepthwiseConv2D) else "kernel"
+
+
+class SigmoidQuantizer(quantization.quantizers.Quantizer):
+    """Rounds to the scale that TFLite fixes for LOGISTIC."""
+
+    def build(self, tensor_shape, name, layer):
+        return {}
+
+    def __call__(self, inputs, training, weights, **kwargs):
+        return tf.quantization.fake_quant_with_min_max_args(inputs, *SIGMOID_RANGE)
+
+    def get_config(self):
+        return {}
+
+
+class Scheme(quantize_scheme.QuantizeScheme):
+    """Rounds the input, and leaves every layer as it was annotated."""
+
+    def get_layout_transformer(self):
+        return InputQuantization()
+
+    def get_quantize_registry(self):
+        return registry.Default8BitQuantizeRegistry()
+
+
+class InputQuantization(quantize_layout_transform.QuantizeLayoutTransform):
+    """Puts a rounding behind the input and changes nothing else."""
+
+    def apply(self, model, layer_quantize_map):
+        return model_transformer.ModelTransformer(
+            model,
+            [default_8bit_transforms.InputLayerQuantize()],
+            set(layer_quantize_map),
+            layer_quantize_map,
+        ).transform()
+
+
+def calibrate(quantized, model, images: Iterable[np.ndarray]) -> None:
+    """Sets the ranges of a quantization-aware model to what its float model shows on images.
+
+    tfmot starts every range at [-6, 6] and moves it by a thousandth a step, so that a fine-tuning
+    of some hundred steps would end before its ranges have settled. Starting from the mean of each
+    image's extremes, which is where the moving average tends, costs seconds.
+
+    Args:
+        quantized: What `quantization_aware(model)` returned.
+        model: The float model.
+        images: float32 batches in [0, 1].
+    """
+    wrappers = {layer.layer.name: layer for layer in quantized.layers if hasattr(layer, "layer")}
+    observed = {
+        name: layer for name, layer in wrappers.items() if layer.quantize_config.output == "range"
+    }
+    probe = tf_keras.Model(model.input, [model.get_layer(name).output for name in observed])
+
+    @tf.function
+    def extremes(batch):
+        each_image = [
+            tf.reshape(x, (tf.shape(x)[0], -1))
+            for x in tf.nest.flatten(probe(batch, training=False))
+        ]
+        return (
+            tf.stack([tf.reduce_mean(tf.reduce_min(x, axis=1)) for x in each_image]),
+            tf.stack([tf.reduce_mean(tf.reduce_max(x, axis=1)) for x in each_image]),
+        )
+
+    lows, highs = (np.mean(values, axis=0) for values in zip(*(extremes(i) for i in images)))
+    for wrapper, low, high in zip(observed.values(), lows, highs):
+        ranges = {v.name.rsplit("_", 1)[-1].split(":")[0]: v for v in wrapper.weights}
+        ranges["min"].assign(min(low, 0.0))  # zero must be a value of the int8 tensor
+        ranges["max"].assign(max(high, 0.0))
+    _fit_weight_ranges(wrappers.values())
+
+
+def freeze_batch_norm(quantized) -> None:
+    """Keeps the statistics of every batch normalization as they are, in training too."""
+    for layer in quantized.layers:
+        if isinstance(getattr(layer, "layer", None), layers.BatchNormalization):
+            layer.layer.trainable = False
+
+
+def _fix_input_range(quantized) -> None:
+    """Makes the int8 input `pixel - 128` exactly: images in [0, 1] have scale 1/255, zero -128.
+
+    tfmot's input range only ever grows, and no image leaves [0, 1]: it stays as set here.
+    """
+    (layer,) = (x for x in quantized.layers if x.name.startswith("quantize_layer"))
+    for variable, value in zip(layer.weights, (0.0, 1.0)):
+        variable.assign(value)
+
+
+def _fit_weight_ranges(wrappers) -> None:
+    """Sets the ranges of the weights, which tfmot sets in training steps alone."""
+    for wrapper in wrappers:
+        for weight, quantizer, ranges in wrapper._weight_vars:
+            quantizer(weight, training=True, weights=ranges)

@@ -1,0 +1,189 @@
+"""The TFLite runtime: the one that is installed, opened with one line of error or none.
+
+`ai-edge-litert` is taken where it is installed, else `tflite-runtime`. The environment variable
+`KERAS_BISENET_RUNTIME` names one of the two to insist on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import importlib.metadata
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+from keras_bisenet.errors import UsageError, UserError
+
+RUNTIMES = {
+    "ai-edge-litert": "ai_edge_litert.interpreter",
+    "tflite-runtime": "tflite_runtime.interpreter",
+}
+"""Distribution -> the module in it that has `Interpreter`, the preferred one first."""
+
+EDGETPU_LIBRARIES = {"darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}
+
+
+def open_interpreter(
+    model: str | os.PathLike | bytes,
+    *,
+    threads: int | None = None,
+    delegate: str | None = None,
+    preserve_all_tensors: bool = False,
+):
+    """An interpreter with its tensors allocated, ready for `set_tensor` and `invoke`.
+
+    Args:
+        model: A `.tflite` file, or its content.
+        threads: CPU threads. None takes `default_threads()`.
+        delegate: "edgetpu" for a Coral Edge TPU, or the path of a TFLite delegate's library.
+        preserve_all_tensors: Keeps the tensors inside the network readable after `invoke`.
+
+    Returns:
+        The `Interpreter` of the installed runtime.
+
+    Raises:
+        UserError: When there is no runtime, no such file, the file is no TFLite model, the
+            runtime cannot run it, or the delegate cannot be used.
+    """
+    name, runtime = _runtime()
+    shown = model_name(model)
+    content = read_model(model)
+    delegates = [_load_delegate(runtime, delegate)] if delegate else None
+    try:
+        with _quiet(), warnings.catch_warnings():
+            # The runtime warns that keeping all tensors takes memory, which is what was asked.
+            warnings.simplefilter("ignore", UserWarning)
+            interpreter = runtime.Interpreter(
+                model_content=content,
+                num_threads=threads or default_threads(),
+                experimental_delegates=delegates,
+                experimental_preserve_all_tensors=preserve_all_tensors,
+            )
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        if "edgetpu-custom-op" in reason and delegate != "edgetpu":
+            reason = "compiled for the Edge TPU: run it with the delegate edgetpu"
+        elif delegate:
+            reason = f"the delegate {delegate} cannot run it: {reason}"
+        elif "Didn't find op" in reason:
+            reason = f"it is newer than this {name} ({reason}): pip install -U {name}"
+        else:
+            reason = f"{name} cannot run it: {reason}"
+        raise UserError(f"{shown}: {reason}") from error
+    return interpreter
+
+
+def runtime_name() -> str:
+    """The runtime in use and its version: "ai-edge-litert 2.3.0"."""
+    name, _ = _runtime()
+    try:
+        return f"{name} {importlib.metadata.version(name)}"
+    except importlib.metadata.PackageNotFoundError:  # as system images may install it
+        return name
+
+
+def default_threads() -> int:
+    """One thread per CPU that this process may use, and at most four.
+
+    More rarely help a network of this size, and on big.LITTLE processors they hinder: the slow
+    cores keep the fast ones waiting.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return min(4, len(os.sched_getaffinity(0)))
+    return min(4, os.cpu_count() or 1)
+
+
+def model_name(model: str | os.PathLike | bytes) -> str:
+    """How error messages call a model: by its path."""
+    return "the model" if isinstance(model, bytes) else os.fspath(model)
+
+
+def read_model(model: str | os.PathLike | bytes) -> bytes:
+    """The content of a `.tflite` file.
+
+    Raises:
+        UserError: When there is no such file, or it is no TFLite model.
+    """
+    if isinstance(model, bytes):
+        content = model
+    else:
+        try:
+            content = Path(model).read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"{model}: {error.strerror}: name a .tflite file that can be read"
+            ) from error
+    # Bytes 4 to 8 of a flatbuffer say what it is.
+    if content[4:8] != b"TFL3":
+        raise UserError(
+            f"{model_name(model)}: not a TFLite model: `keras-bisenet convert` makes one"
+        )
+    return content
+
+
+def _runtime():
+    """The runtime's distribution name and its module."""
+    forced = os.environ.get("KERAS_BISENET_RUNTIME")
+    if forced and forced not in RUNTIMES:
+        raise UsageError(
+            f"KERAS_BISENET_RUNTIME={forced}: no such runtime, choose one of {', '.join(RUNTIMES)}"
+        )
+    candidates = [forced] if forced else list(RUNTIMES)
+    for name in candidates:
+        with contextlib.suppress(ImportError):
+            return name, importlib.import_module(RUNTIMES[name])
+    raise UserError(
+        f"no TFLite runtime here ({' or '.join(candidates)}): pip install {candidates[0]}"
+    )
+
+
+def _load_delegate(runtime, delegate: str):
+    """Loads a delegate's library with `runtime`, after a look at what `runtime` takes on trust."""
+    if delegate == "edgetpu":
+        library = EDGETPU_LIBRARIES.get(sys.platform, "libedgetpu.so.1")
+        cure = "install the Edge TPU runtime (Debian: libedgetpu1-std)"
+        failed = "plug in the Edge TPU and see that this user may use it"
+    else:
+        # A path without a slash would be looked for among the system's libraries only.
+        library = os.path.abspath(delegate) if os.path.exists(delegate) else delegate
+        cure = "give edgetpu, or the path of a TFLite delegate's library"
+        failed = "see that its device is there"
+    try:
+        functions = ctypes.CDLL(library)
+    except OSError as error:
+        raise UserError(f"delegate {delegate}: cannot load {library} ({error}): {cure}") from error
+    if not hasattr(functions, "tflite_plugin_create_delegate"):
+        raise UserError(f"delegate {delegate}: {library} is no TFLite delegate: {cure}")
+    try:
+        with _quiet():
+            return runtime.load_delegate(library)
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"delegate {delegate}: it does not start ({reason}): {failed}") from error
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps the runtime's `INFO: ...` lines, which come from C++, off the terminal.
+
+    Whatever else was written to stderr meanwhile is written to it afterwards.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            caught.seek(0)
+            for line in caught:
+                if not line.startswith(b"INFO: "):
+                    os.write(2, line)

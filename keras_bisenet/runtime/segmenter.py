@@ -1,0 +1,114 @@
+"""From an image to its class ids with a `.tflite` file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_bisenet.label_map import VOID
+from keras_bisenet.runtime.geometry import Fit, class_ids_from_logits, class_ids_from_map
+from keras_bisenet.runtime.interpreter import open_interpreter
+from keras_bisenet.runtime.model_info import ModelInfo
+
+
+@dataclass(frozen=True)
+class Timings:
+    """How long the stages of one call took, in milliseconds.
+
+    Attributes:
+        prepare: Fitting the image into the network's input.
+        invoke: The network.
+        finish: Bringing the network's output to class ids at the image's own size.
+    """
+
+    prepare: float
+    invoke: float
+    finish: float
+
+    @property
+    def total(self) -> float:
+        return self.prepare + self.invoke + self.finish
+
+
+class Segmenter:
+    """Segments images of any size.
+
+    Args:
+        model: A `.tflite` file, or its content.
+        threads: CPU threads. None takes one per CPU, four at most.
+        delegate: "edgetpu", or the path of a TFLite delegate's library.
+
+    Attributes:
+        info: What the model is: its classes, colours and sizes.
+        timings: The `Timings` of the last call of `segment`; None before the first.
+
+    Raises:
+        UserError: When the file is no segmentation model, or cannot be run here.
+
+    Example:
+        segmenter = Segmenter("model.tflite")
+        class_ids = segmenter.segment(image)  # uint8 [h, w, 3] -> uint8 [h, w]
+    """
+
+    def __init__(self, model, *, threads: int | None = None, delegate: str | None = None):
+        self._interpreter = open_interpreter(model, threads=threads, delegate=delegate)
+        self.info = ModelInfo.read(model, self._interpreter)
+        self.timings: Timings | None = None
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._encode = _encoder(self.info)
+
+    def segment(self, image: np.ndarray) -> np.ndarray:
+        """The class id of every pixel: RGB uint8 [h, w, 3] -> uint8 [h, w]."""
+        start = time.perf_counter()
+        array, fit = self.prepare(image)
+        prepared = time.perf_counter()
+        raw = self.invoke(array)
+        invoked = time.perf_counter()
+        ids = self.finish(raw, fit)
+        finished = time.perf_counter()
+        stages = (prepared - start, invoked - prepared, finished - invoked)
+        self.timings = Timings(*(1000 * seconds for seconds in stages))
+        return ids
+
+    def prepare(self, image: np.ndarray) -> tuple[np.ndarray, Fit]:
+        """The input tensor, [1, H, W, 3], of an image, RGB uint8 [h, w, 3], and its fit."""
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"an image is uint8 [h, w, 3], not {image.dtype} {image.shape}")
+        fit = Fit.of(image.shape[:2], self.info.size)
+        return self._encode(fit.place(image)[None]), fit
+
+    def invoke(self, array: np.ndarray) -> np.ndarray:
+        """The network's raw output, without the batch's dimension, for an input tensor."""
+        self._interpreter.set_tensor(self._input, array)
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output)[0]
+
+    def finish(self, raw: np.ndarray, fit: Fit) -> np.ndarray:
+        """The class ids, uint8 [h, w], at the image's own size, of a raw output."""
+        if self.info.kind == "logits":
+            return class_ids_from_logits(raw, fit)
+        ids = raw.reshape(raw.shape[:2])
+        known = (ids >= 0) & (ids < len(self.info.names))
+        return class_ids_from_map(np.where(known, ids, VOID), fit)
+
+
+def _encoder(info: ModelInfo) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from pixels, uint8, to the values that the input tensor holds for them."""
+    pixels = np.arange(256)
+    values = pixels * info.input_scale + info.input_offset
+    if info.input_quantization:
+        scale, zero_point = info.input_quantization
+        limits = np.iinfo(info.input_dtype)
+        values = np.clip(np.round(values / scale + zero_point), limits.min, limits.max)
+    table = values.astype(info.input_dtype)
+    # The two that need no table, and what `convert` gives an 8-bit input: the pixel as it is,
+    # and less 128, which is its highest bit turned over.
+    if info.input_dtype == "uint8" and np.array_equal(table, pixels):
+        return lambda image: image
+    if info.input_dtype == "int8" and np.array_equal(table, pixels - 128):
+        return lambda image: (image ^ 0x80).view(np.int8)
+    return table.take
