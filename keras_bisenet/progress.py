@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 
 import click
@@ -13,15 +14,14 @@ def progress_bar(label: str, length: int) -> Iterator[Callable[..., None]]:
     """Shows a bar on the terminal, and nothing at all where the output is a file.
 
     Yields:
-        `update(n=1, shown="")`: moves the bar on by `n`, with the text `shown` behind it.
+        `update(n=1, text="")`: moves the bar on by `n`, with `text` behind it.
     """
+    if not sys.stderr.isatty():
+        yield lambda n=1, text="": None
+        return
     shown = [""]
     with click.progressbar(
-        length=length,
-        label=label,
-        item_show_func=lambda _: shown[0],
-        file=click.get_text_stream("stderr"),
-        hidden=not click.get_text_stream("stderr").isatty(),
+        length=length, label=label, item_show_func=lambda _: shown[0], file=sys.stderr
     ) as bar:
 
         def update(n: int = 1, text: str = "") -> None:

@@ -34,8 +34,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from keras_bisenet import files
 from keras_bisenet.errors import UsageError, UserError
 
-# The ids in CamVid's 11-class mask files. As there, buses are cars, traffic lights are signs,
-# hedges and lawns are trees, and what has no class (bins, the own bonnet) is void.
+# The ids in CamVid's 11-class mask files. As there, vans and buses are cars, hedges and lawns are
+# trees, and what has no class (bins, the bonnet of the own car) is void.
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST, VOID = range(12)
 
 COUNTS = MappingProxyType({"train": 200, "val": 40, "test": 40})
@@ -150,7 +150,7 @@ NEAR = 0.6  # metres from the camera at which polygons are cut off
 X, Y, Z = (1, 0, 0), (0, 1, 0), (0, 0, 1)
 SQUARE = [(-1, -1), (1, -1), (1, 1), (-1, 1)]
 TRIANGLE = [(-1, -0.6), (1, -0.6), (0, 1.1)]
-ROUND = [(math.cos(k * math.pi / 6), math.sin(k * math.pi / 6)) for k in range(12)]
+ROUND = [(math.cos(k * math.pi / 5), math.sin(k * math.pi / 5)) for k in range(10)]
 
 
 class _Dice(random.Random):
@@ -183,7 +183,7 @@ class _Canvas:
         self.position = dice.uniform(-2.1, -1.3), dice.uniform(1.35, 1.8), 0
         yaw, azimuth = math.radians(dice.gauss(0, 3)), dice.uniform(0, 2 * math.pi)
         self.cos, self.sin = math.cos(yaw), math.sin(yaw)
-        self.weather = weather = dice.choices(_WEATHER, [35, 25, 25, 15])[0]
+        self.weather = weather = dice.choices(WEATHERS, [35, 25, 25, 15])[0]
         altitude = math.radians(weather.altitude * dice.uniform(0.75, 1.25))
         flat = math.cos(altitude)
         self.sun = flat * math.sin(azimuth), math.sin(altitude), flat * math.cos(azimuth)
@@ -388,16 +388,16 @@ def _noise(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 # Colours of the sky; least and greatest cover of cloud (0 to 1); light of the sun on what faces it
 # and of the sky all around; metres after which 63% of the light is haze; the sun's altitude;
 # whether lamps are lit.
-_Weather = namedtuple("_Weather", "zenith horizon cloud cover sun sky clear altitude lamps")
+Weather = namedtuple("Weather", "zenith horizon cloud cover sun sky clear altitude lamps")
 # fmt: off
-_WEATHER = [
-    _Weather((74, 128, 205), (188, 212, 235), (250, 250, 250), (0, 0.45),  # clear
+WEATHERS = [
+    Weather((74, 128, 205), (188, 212, 235), (250, 250, 250), (0, 0.45),  # clear
              (0.95, 0.88, 0.74), (0.46, 0.50, 0.57), 500, 45, False),
-    _Weather((110, 150, 200), (205, 214, 222), (238, 238, 240), (0.45, 0.8),  # cloudy
+    Weather((110, 150, 200), (205, 214, 222), (238, 238, 240), (0.45, 0.8),  # cloudy
              (0.55, 0.52, 0.46), (0.60, 0.62, 0.65), 350, 42, False),
-    _Weather((168, 174, 182), (214, 217, 220), (146, 152, 162), (0.3, 0.9),  # overcast
+    Weather((168, 174, 182), (214, 217, 220), (146, 152, 162), (0.3, 0.9),  # overcast
              (0.08, 0.08, 0.08), (0.86, 0.88, 0.91), 180, 42, False),
-    _Weather((70, 88, 140), (244, 178, 120), (150, 112, 122), (0.2, 0.7),  # dusk
+    Weather((70, 88, 140), (244, 178, 120), (150, 112, 122), (0.2, 0.7),  # dusk
              (0.46, 0.27, 0.13), (0.57, 0.53, 0.60), 300, 17, True),
 ]
 # fmt: on
@@ -448,8 +448,8 @@ def _draw_far_end(canvas: _Canvas, plan: _Plan) -> None:
         for x in (-26, -9, 8):
             _draw_building(canvas, plan, x, end, 0, 17, dice.uniform(6, 15), WALLS)
     elif closed < 0.75:
-        for _ in range(9):
-            _draw_tree(canvas, dice.uniform(-24, 24), end + dice.uniform(0, 9))
+        for deep in range(9, 0, -1):
+            _draw_tree(canvas, dice.uniform(-24, 24), end + deep)
 
 
 def _draw_ground(canvas: _Canvas, plan: _Plan) -> None:
@@ -508,10 +508,9 @@ def _draw_plots(canvas: _Canvas, plan: _Plan, side: int) -> None:
         ground = canvas.ground(TREE if lawn else PAVEMENT, 0.1)
         ground.rect(line, z, side * garden, width, dice.colour(LEAVES) if lawn else plan.paving)
         if kind == "green":
-            for deep in sorted(
-                (dice.uniform(2.5, 22) for _ in range(int(width / 3))), reverse=True
-            ):
-                _draw_tree(canvas, line + side * deep, z + dice.uniform(0, width))
+            for deep in (17, 11, 6, 3):
+                x = line + side * (deep + dice.random())
+                _draw_tree(canvas, x, z + dice.uniform(0, width))
         else:
             height = 3.1 * (floors + dice.chance(0.25)) + dice.uniform(0, 1)
             walls = usual if dice.chance(0.5) else WALLS

@@ -1,0 +1,81 @@
+"""`keras-bisenet evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from keras_bisenet.cli.options import SIZE, training_half
+from keras_bisenet.errors import UsageError
+from keras_bisenet.files import replacing, write_json
+from keras_bisenet.progress import progress_bar
+
+
+@click.command("evaluate")
+@click.argument("model", type=click.Path())
+@click.option("--dataset", "dataset_name", help="Name of the data set.  [the run's]")
+@click.option("--data-dir", type=click.Path(), help="Folder of the data set.  [the run's]")
+@click.option("--split", default="val", show_default=True)
+@click.option("--size", type=SIZE, help="Height x width that images are fitted into.  [the run's]")
+@click.option("--flip", is_flag=True, help="Average with the answer for the mirrored image.")
+@click.option("--scales", default="1", show_default=True, help="Average over sizes: 0.75,1,1.25.")
+@click.option("--threads", type=int, help="CPU threads for a .tflite file.")
+@click.option("--limit", type=int, help="Score the first so many images alone.")
+@click.option("--json", "json_file", type=click.Path(), help="Write the scores for programs.")
+@click.option("--confusion", type=click.Path(), help="Draw the confusion matrix into this PNG.")
+def command(model, dataset_name, data_dir, split, json_file, confusion, limit, **options):
+    """Measure mIoU of MODEL: a run directory, a .keras or a .tflite file.
+
+    Pixels are counted at the labels' own resolution, in one confusion matrix over the split, void
+    left out.
+    """
+    options["scales"] = _scales(options["scales"])
+    with training_half():
+        from keras_bisenet.data import load_dataset
+        from keras_bisenet.training.evaluation import score
+        from keras_bisenet.training.run import Run
+
+        if Path(model).is_dir():
+            config = Run.open(model).config
+            dataset_name, data_dir = dataset_name or config.dataset, data_dir or config.data_dir
+        if not dataset_name or not data_dir:
+            raise UsageError("give --dataset and --data-dir: only a run directory knows its own")
+        dataset = load_dataset(dataset_name, data_dir)
+        samples = dataset.split(split)[:limit]
+
+        from keras_bisenet.cli.models import open_segmenter
+
+        segment = open_segmenter(model, dataset.label_map, **options)
+        with progress_bar(f"scoring {split}", len(samples)) as bar:
+            scores = score(segment, dataset, samples, bar)
+    for name, iou in zip(scores.names, scores.iou):
+        click.echo(f"{name:<20} {'     -' if iou != iou else f'{iou:6.4f}'}")
+    click.echo(f"{'pixel accuracy':<20} {scores.pixel_accuracy:6.4f}")
+    click.echo(f"{'mIoU':<20} {scores.miou:6.4f}  ({split}, {len(samples)} images)")
+    if json_file:
+        write_json(
+            json_file,
+            {
+                **scores.to_json(),
+                "model": str(model),
+                "dataset": dataset_name,
+                "split": split,
+                "images": len(samples),
+            },
+        )
+    if confusion:
+        from keras_bisenet.runtime.drawing import confusion_matrix_picture
+
+        with replacing(confusion) as temporary:
+            confusion_matrix_picture(scores.confusion, scores.names).save(temporary)
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        scales = tuple(float(scale) for scale in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or min(scales) <= 0:
+        raise UsageError(f"--scales {text!r}: give positive numbers, such as 0.75,1,1.25")
+    return scales

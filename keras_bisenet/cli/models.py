@@ -1,0 +1,100 @@
+"""Opening whatever a user calls a model: a run directory, a `.keras` or a `.tflite` file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from keras_bisenet.errors import UsageError, UserError
+from keras_bisenet.label_map import LabelMap
+
+
+def open_segmenter(
+    path,
+    label_map: LabelMap,
+    *,
+    size: tuple[int, int] | None = None,
+    flip: bool = False,
+    scales: tuple[float, ...] = (1.0,),
+    threads: int | None = None,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Opens a model for segmenting images at their own size.
+
+    Args:
+        path: A run directory, a `.keras` or a `.tflite` file.
+        label_map: The classes that it must tell apart.
+        size: `(height, width)` that a Keras model's images are fitted into. Defaults to the
+            run's; a lone `.keras` file needs it.
+        flip: Averages a Keras model's answer with that for the mirrored image.
+        scales: Averages a Keras model's answers over these multiples of `size`.
+        threads: CPU threads for a `.tflite` file.
+
+    Returns:
+        A function from uint8 images `[height, width, 3]` to uint8 class ids `[height, width]`.
+
+    Raises:
+        UsageError: When an option does not suit this kind of model.
+        UserError: When there is no such model, or it has another number of classes.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file or directory")
+    if path.suffix == ".tflite":
+        if size or flip or scales != (1.0,):
+            raise UsageError(f"{path}: --size, --flip and --scales are for Keras models")
+        return _open_tflite(path, label_map, threads)
+
+    from keras_bisenet.training.evaluation import KerasSegmenter
+
+    resized = flip or scales != (1.0,)
+    model, own_size = _open_run(path, resized) if path.is_dir() else (_open_keras(path), None)
+    size = size or own_size
+    if size is None:
+        raise UsageError(f"{path}: a .keras file has no size of its own: give --size HxW")
+    num_classes = model.output_shape[-1]
+    _check_classes(path, num_classes, label_map)
+    return KerasSegmenter(model, size, flip=flip, scales=scales).segment
+
+
+def _open_tflite(path: Path, label_map: LabelMap, threads: int | None):
+    from keras_bisenet.runtime.segmenter import Segmenter
+
+    segmenter = Segmenter(path, threads=threads)
+    _check_classes(path, len(segmenter.info.names), label_map)
+    return segmenter.segment
+
+
+def _open_run(path: Path, resized: bool):
+    """A run's model and size. Quantized models have one size; float ones take any."""
+    from keras_bisenet.training.run import Run
+
+    run = Run.open(path)
+    size, quantization = run.config.size, run.quantization
+    if quantization is None:
+        return _open_keras(run.require_model()), size
+    if quantization.mode == "ptq":
+        raise UsageError(
+            f"{path}: a run quantized after training has no model of its own before "
+            f"keras-bisenet convert {path} -o model.tflite: evaluate that file"
+        )
+    if resized:
+        raise UsageError(f"{path}: --flip and --scales are for float models")
+    from keras_bisenet.quantization.quantizer import load_quantized
+
+    return load_quantized(run), size
+
+
+def _open_keras(path: Path):
+    from keras_bisenet.training.trainer import load_model
+
+    return load_model(path)
+
+
+def _check_classes(path: Path, num_classes: int, label_map: LabelMap) -> None:
+    if num_classes != label_map.num_classes:
+        raise UserError(
+            f"{path}: the model tells {num_classes} classes apart, the data set has "
+            f"{label_map.num_classes}: choose the data set that it was trained on"
+        )
