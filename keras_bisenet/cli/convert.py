@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from keras_bisenet.cli.options import SIZE, training_half
+from keras_bisenet.cli.options import SIZE, load_tensorflow, training_half
 from keras_bisenet.errors import UsageError
 from keras_bisenet.files import write_bytes
 
@@ -40,6 +40,7 @@ def command(run_dir, output, target, precision, size, io):
             raise UsageError(
                 f"{run_dir}: quantized for {quantization.target}: quantize with --target {target}"
             )
+        load_tensorflow()
         from keras_bisenet.lite.convert import convert
 
     content = convert(run, precision=precision, size=size, io=io)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from keras_bisenet.cli.options import SIZE, training_half
+from keras_bisenet.cli.options import SIZE, load_tensorflow, training_half
 from keras_bisenet.errors import UsageError
 from keras_bisenet.files import replacing, write_json
 from keras_bisenet.progress import progress_bar
@@ -33,7 +33,6 @@ def command(model, dataset_name, data_dir, split, json_file, confusion, limit, *
     options["scales"] = _scales(options["scales"])
     with training_half():
         from keras_bisenet.data import load_dataset
-        from keras_bisenet.training.evaluation import score
         from keras_bisenet.training.run import Run
 
         if Path(model).is_dir():
@@ -44,7 +43,9 @@ def command(model, dataset_name, data_dir, split, json_file, confusion, limit, *
         dataset = load_dataset(dataset_name, data_dir)
         samples = dataset.split(split)[:limit]
 
+        load_tensorflow()
         from keras_bisenet.cli.models import open_segmenter
+        from keras_bisenet.training.evaluation import score
 
         segment = open_segmenter(model, dataset.label_map, **options)
         with progress_bar(f"scoring {split}", len(samples)) as bar:

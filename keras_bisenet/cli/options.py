@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 
 import click
 
@@ -41,3 +42,21 @@ def training_half():
             f"this command needs {error.name}, which is not installed: "
             "pip install 'keras-bisenet[train]'"
         ) from error
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow without its greetings, which no log level of its own turns off.
+
+    Raises:
+        ModuleNotFoundError: When it is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    saved = os.dup(2)
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        import keras  # noqa: F401
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from keras_bisenet.cli.options import training_half
+from keras_bisenet.cli.options import load_tensorflow, training_half
 from keras_bisenet.errors import UsageError, UserError
 
 
@@ -58,6 +58,7 @@ def command(source, run_dir, data_dir, resume, **options):
             load_dataset(training.dataset, training.data_dir)
             run = Run.create(run_dir, training, source.label_map, config)
 
+        load_tensorflow()
         from keras_bisenet.quantization.quantizer import quantize
 
     try:

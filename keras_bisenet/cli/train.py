@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from keras_bisenet.cli.options import SIZE, training_half
+from keras_bisenet.cli.options import SIZE, load_tensorflow, training_half
 from keras_bisenet.errors import UsageError, UserError
 
 OPTIMIZERS = ("sgd", "adamw")
@@ -63,6 +63,7 @@ def command(run_dir, config_file, resume, **options):
             dataset = check_before_work(config)
             run = Run.create(run_dir, config, dataset.label_map)
 
+        load_tensorflow()
         from keras_bisenet.training.trainer import train
 
     try:

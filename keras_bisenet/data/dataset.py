@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_bisenet.data.images import read_image, read_mask
+from keras_bisenet.data.masks import read_mask
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.label_map import LabelMap, UnknownIdError
+from keras_bisenet.runtime.sources import read_image
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 

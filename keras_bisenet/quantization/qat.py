@@ -7,9 +7,11 @@ layer, as TFLite's kernels fuse them:
 - weights of convolutions: one symmetric scale per output channel;
 - a convolution, its batch normalization and its ReLU are one kernel: rounded once, at the end;
   so are an addition and its ReLU;
-- concatenation has one scale: rounded behind it, not before;
-- max pooling and resizing choose among values or mix neighbours at their input's scale: TFLite's
-  kernels have one scale for input and output;
+- pooling and resizing choose among values or mix neighbours: TFLite's kernels have one scale for
+  input and output;
+- concatenation has one scale, too: rounded behind it, not before; and where a pooling feeds it,
+  what feeds the pooling shares that scale. Otherwise the converter would rescale in between,
+  which takes time, and which some NNAPI drivers do not survive;
 - a sigmoid's scale is fixed by TFLite: 1/256.
 
 tfmot's own 8-bit scheme finds most of this by pattern matching, but it knows no Multiply, rounds
@@ -34,6 +36,8 @@ from tensorflow_model_optimization.python.core.quantization.keras import (
 )
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
     default_8bit_quantize_registry as registry,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
     default_8bit_quantizers,
     default_8bit_transforms,
 )
@@ -58,15 +62,16 @@ def quantization_aware(model):
         A tf_keras model with the same weights. Its ranges are still unset: `calibrate` them.
     """
     consumers = _consumers(model)
+    groups = _shared_ranges(model)
 
     def annotate(layer):
         if isinstance(layer, layers.InputLayer):
             return layer
         copy = type(layer).from_config(layer.get_config())
-        config = LayerConfig(
-            weights=isinstance(layer, WEIGHTED),
-            output=_rounding(layer, consumers[layer.name]),
-        )
+        output = _rounding(layer, consumers[layer.name])
+        if any(layer.name in group for group in groups):
+            output = "shared"
+        config = LayerConfig(weights=isinstance(layer, WEIGHTED), output=output)
         return quantization.quantize_annotate_layer(copy, config)
 
     annotated = tf_keras.models.clone_model(model, clone_function=annotate)
@@ -80,13 +85,14 @@ def quantization_aware(model):
 
 
 WEIGHTED = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose)
+SCALE_KEEPING = (layers.MaxPooling2D, layers.AveragePooling2D, layers.UpSampling2D)
 
 
 def _rounding(layer, consumers) -> str:
-    """Where a layer's output is rounded: "range" for a range of its own, "sigmoid", or "none"."""
+    """How a layer's output is rounded: "range" for a range of its own, "sigmoid", or "none"."""
     if isinstance(layer, layers.Activation):
         return "sigmoid"
-    if isinstance(layer, (layers.MaxPooling2D, layers.UpSampling2D)):
+    if isinstance(layer, SCALE_KEEPING):
         return "none"
     fused = (layers.ReLU, layers.Concatenate)
     if isinstance(layer, WEIGHTED):
@@ -94,13 +100,34 @@ def _rounding(layer, consumers) -> str:
     return "none" if consumers and all(isinstance(c, fused) for c in consumers) else "range"
 
 
+def _shared_ranges(model) -> list[set[str]]:
+    """Groups of layers that must have one range: a concatenation, and what feeds the poolings
+    before it."""
+    groups = []
+    for layer in model.layers:
+        if isinstance(layer, layers.Concatenate):
+            group = {layer.name}
+            for source in _sources(layer):
+                is_behind = isinstance(source, SCALE_KEEPING)
+                while isinstance(source, SCALE_KEEPING):
+                    (source,) = _sources(source)
+                if is_behind:
+                    group.add(source.name)
+            groups.append(group)
+    return groups
+
+
+def _sources(layer) -> list:
+    """The layers whose outputs a layer takes."""
+    return [s for node in layer.inbound_nodes for s in tf.nest.flatten(node.inbound_layers)]
+
+
 def _consumers(model) -> dict[str, list]:
     """The layers that take each layer's output, by its name."""
     consumers = defaultdict(list)
     for layer in model.layers:
-        for node in layer.inbound_nodes:
-            for source in tf.nest.flatten(node.inbound_layers):
-                consumers[source.name].append(layer)
+        for source in _sources(layer):
+            consumers[source.name].append(layer)
     return consumers
 
 
@@ -109,7 +136,8 @@ class LayerConfig(quantization.QuantizeConfig):
 
     Args:
         weights: bool.
-        output: `"range"`, `"sigmoid"` or `"none"`.
+        output: `"range"` (a range that follows what training shows), `"shared"` (one that stays
+            as calibrated, so that it stays the same in several layers), `"sigmoid"` or `"none"`.
     """
 
     def __init__(self, weights: bool, output: str):
@@ -141,12 +169,11 @@ class LayerConfig(quantization.QuantizeConfig):
         pass
 
     def get_output_quantizers(self, layer):
+        options = dict(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
         if self.output == "range":
-            return [
-                quantization.quantizers.MovingAverageQuantizer(
-                    num_bits=8, per_axis=False, symmetric=False, narrow_range=False
-                )
-            ]
+            return [quantization.quantizers.MovingAverageQuantizer(**options)]
+        if self.output == "shared":
+            return [CalibratedQuantizer(**options)]
         if self.output == "sigmoid":
             return [SigmoidQuantizer()]
         return []
@@ -157,6 +184,13 @@ class LayerConfig(quantization.QuantizeConfig):
 
 def _kernel(layer) -> str:
     return "depthwise_kernel" if isinstance(layer, layers.DepthwiseConv2D) else "kernel"
+
+
+class CalibratedQuantizer(quantization.quantizers.MovingAverageQuantizer):
+    """Rounds to a range that training leaves as it is."""
+
+    def __call__(self, inputs, training, weights, **kwargs):
+        return super().__call__(inputs, training=False, weights=weights, **kwargs)
 
 
 class SigmoidQuantizer(quantization.quantizers.Quantizer):
@@ -208,7 +242,9 @@ def calibrate(quantized, model, images: Iterable[np.ndarray]) -> None:
     """
     wrappers = {layer.layer.name: layer for layer in quantized.layers if hasattr(layer, "layer")}
     observed = {
-        name: layer for name, layer in wrappers.items() if layer.quantize_config.output == "range"
+        name: layer
+        for name, layer in wrappers.items()
+        if layer.quantize_config.output in ("range", "shared")
     }
     probe = tf_keras.Model(model.input, [model.get_layer(name).output for name in observed])
 
@@ -223,11 +259,17 @@ def calibrate(quantized, model, images: Iterable[np.ndarray]) -> None:
             tf.stack([tf.reduce_mean(tf.reduce_max(x, axis=1)) for x in each_image]),
         )
 
-    lows, highs = (np.mean(values, axis=0) for values in zip(*(extremes(i) for i in images)))
-    for wrapper, low, high in zip(observed.values(), lows, highs):
+    lows, highs = (
+        dict(zip(observed, np.mean(values, axis=0)))
+        for values in zip(*(extremes(batch) for batch in images))
+    )
+    for group in _shared_ranges(model):
+        lows.update(dict.fromkeys(group, min(lows[name] for name in group)))
+        highs.update(dict.fromkeys(group, max(highs[name] for name in group)))
+    for name, wrapper in observed.items():
         ranges = {v.name.rsplit("_", 1)[-1].split(":")[0]: v for v in wrapper.weights}
-        ranges["min"].assign(min(low, 0.0))  # zero must be a value of the int8 tensor
-        ranges["max"].assign(max(high, 0.0))
+        ranges["min"].assign(min(lows[name], 0.0))  # zero must be a value of the int8 tensor
+        ranges["max"].assign(max(highs[name], 0.0))
     _fit_weight_ranges(wrappers.values())
 
 
