@@ -1,7 +1,9 @@
 """Opening, reading and running .tflite files, on tiny ones whose answers are known."""
 
+import hashlib
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +35,30 @@ def picture(height, width, seed=0) -> np.ndarray:
     """Blobs of colour: RGB uint8 [height, width, 3]."""
     blobs = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(blobs).resize((width, height), Image.BICUBIC))
+
+
+# === A real network, the same in every runtime ===
+
+# BiSeNet V2 with alpha 0.125, trained on streets, quantized and converted by the commands.
+GOLDEN = Path(__file__).parent / "golden" / "bisenetv2_tiny_int8.tflite"
+GOLDEN_OUTPUT = "e636de1511ce692c509f67fdcd8a519a3dcdd169cdb304cb51ee511385678dce"
+
+
+def golden_output(reference: bool) -> np.ndarray:
+    squares = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    segmenter = Segmenter(GOLDEN, reference=reference)
+    array, _ = segmenter.prepare(squares.repeat(8, axis=0).repeat(8, axis=1))
+    return segmenter.invoke(array)
+
+
+def test_reference_kernels_give_the_same_bytes_in_every_runtime():
+    assert hashlib.sha256(golden_output(reference=True).tobytes()).hexdigest() == GOLDEN_OUTPUT
+
+
+def test_fast_kernels_differ_from_them_in_the_last_bits_alone():
+    fast, reference = golden_output(reference=False), golden_output(reference=True)
+    steps = np.abs(fast.astype(int) - reference)
+    assert steps.max() <= 4 and steps.mean() < 0.5
 
 
 # === The interpreter ===

@@ -56,7 +56,12 @@ VIDEO_CODECS = {".avi": "MJPG", ".webm": "VP80"}
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: CPUs, at most 4]")
 @click.option("--delegate", metavar="edgetpu|PATH", help="Edge TPU, or a TFLite delegate library.")
-def command(model, source, out, output, alpha, threads, delegate):
+@click.option(
+    "--reference",
+    is_flag=True,
+    help="TFLite's reference kernels: slow, but the same bytes in every runtime.",
+)
+def command(model, source, out, output, alpha, threads, delegate, reference):
     """Segment SOURCE with MODEL, a .tflite file, and draw the result.
 
     \b
@@ -75,7 +80,7 @@ def command(model, source, out, output, alpha, threads, delegate):
     else:
         paths = _picture_paths(frames, out, output)
     read_model_file(model)  # an old runtime takes a damaged file on trust, and crashes
-    segmenter = Segmenter(model, threads=threads, delegate=delegate)
+    segmenter = Segmenter(model, threads=threads, delegate=delegate, reference=reference)
 
     timings: list[Timings] = []
     answers = _answers(segmenter, frames, timings)

@@ -32,6 +32,7 @@ def open_interpreter(
     *,
     threads: int | None = None,
     delegate: str | None = None,
+    reference: bool = False,
     preserve_all_tensors: bool = False,
 ):
     """An interpreter with its tensors allocated, ready for `set_tensor` and `invoke`.
@@ -40,6 +41,9 @@ def open_interpreter(
         model: A `.tflite` file, or its content.
         threads: CPU threads. None takes `default_threads()`.
         delegate: "edgetpu" for a Coral Edge TPU, or the path of a TFLite delegate's library.
+        reference: Takes TFLite's portable reference kernels, which answer an 8-bit model with
+            the same bytes in every runtime and on every processor, and are some 40 times slower.
+            The kernels that runtimes choose otherwise round differently in the last bit.
         preserve_all_tensors: Keeps the tensors inside the network readable after `invoke`.
 
     Returns:
@@ -53,6 +57,7 @@ def open_interpreter(
     shown = model_name(model)
     content = read_model(model)
     delegates = [_load_delegate(runtime, delegate)] if delegate else None
+    kernels = runtime.OpResolverType.BUILTIN_REF if reference else runtime.OpResolverType.AUTO
     try:
         with _quiet(), warnings.catch_warnings():
             # The runtime warns that keeping all tensors takes memory, which is what was asked.
@@ -61,6 +66,7 @@ def open_interpreter(
                 model_content=content,
                 num_threads=threads or default_threads(),
                 experimental_delegates=delegates,
+                experimental_op_resolver_type=kernels,
                 experimental_preserve_all_tensors=preserve_all_tensors,
             )
             interpreter.allocate_tensors()

@@ -40,6 +40,7 @@ class Segmenter:
         model: A `.tflite` file, or its content.
         threads: CPU threads. None takes one per CPU, four at most.
         delegate: "edgetpu", or the path of a TFLite delegate's library.
+        reference: Takes the reference kernels: slow, but the same bytes everywhere.
 
     Attributes:
         info: What the model is: its classes, colours and sizes.
@@ -53,8 +54,17 @@ class Segmenter:
         class_ids = segmenter.segment(image)  # uint8 [h, w, 3] -> uint8 [h, w]
     """
 
-    def __init__(self, model, *, threads: int | None = None, delegate: str | None = None):
-        self._interpreter = open_interpreter(model, threads=threads, delegate=delegate)
+    def __init__(
+        self,
+        model,
+        *,
+        threads: int | None = None,
+        delegate: str | None = None,
+        reference: bool = False,
+    ):
+        self._interpreter = open_interpreter(
+            model, threads=threads, delegate=delegate, reference=reference
+        )
         self.info = ModelInfo.read(model, self._interpreter)
         self.timings: Timings | None = None
         self._input = self._interpreter.get_input_details()[0]["index"]

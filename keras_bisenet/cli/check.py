@@ -1,0 +1,162 @@
+"""`keras-bisenet check`: whether a `.tflite` file runs on its target as a whole."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from keras_bisenet import files
+from keras_bisenet.cli.options import training_half
+from keras_bisenet.errors import UsageError
+from keras_bisenet.lite.check import TARGETS, Finding, OperatorVerdict, Report, check
+from keras_bisenet.lite.model_file import Tensor
+from keras_bisenet.lite.targets import shown_shape, shown_type
+from keras_bisenet.progress import progress_bar
+
+RUNNERS = {"coral": "the Edge TPU", "nnapi": "NNAPI", "cpu": "XNNPACK"}
+
+PLACES = {"coral": "the CPU", "nnapi": "the CPU", "cpu": "TFLite's own kernels"}
+"""Where the operators run that the target does not take."""
+
+
+@click.command("check")
+@click.argument("model", type=click.Path())
+@click.option(
+    "--target",
+    type=click.Choice(list(TARGETS)),
+    help="What it is to run on.  [default: what the file says, else cpu]",
+)
+@click.option("--operators", is_flag=True, help="List every operator, mapped ones too.")
+@click.option("--against", metavar="RUN", help="Compare its answers with those of this run.")
+@click.option("--data-dir", metavar="DIR", help="Folder of the run's data set.  [the run's]")
+@click.option("--split", help="The split to compare on.  [default: val]")
+@click.option("--images", type=click.IntRange(1), help="Compare on so many images.  [default: all]")
+@click.option(
+    "--json",
+    "json_file",
+    metavar="FILE",
+    help="Also write the verdict for programs; - writes it to the terminal instead.",
+)
+def command(model, target, operators, against, data_dir, split, images, json_file):
+    """Check a .tflite file against its target and its trained model.
+
+    Shows which operators the target takes, and for the others which rule says so. MODEL may be
+    any TFLite file. Exits with 0 when it passes and with 1 when it falls short.
+    """
+    if not against and (data_dir or split or images):
+        raise UsageError("--data-dir, --split and --images go with --against RUN")
+    report = check(model, target)
+    comparison = None
+    if against and report.operators:
+        comparison = _compare(model, against, data_dir, split or "val", images)
+        report = report.with_findings(
+            Finding("against", "error", shortcoming) for shortcoming in comparison.shortcomings()
+        )
+    result = report.to_json()
+    if comparison:
+        result["against"] = comparison.to_json()
+    if json_file == "-":
+        click.echo(json.dumps(result, indent=2))
+    else:
+        click.echo("\n".join(_lines(report, comparison, operators)))
+        if json_file:
+            files.write_json(json_file, result)
+    if not report.passed:
+        raise click.exceptions.Exit(1)
+
+
+def _compare(model: str, run: str, data_dir: str | None, split: str, images: int | None):
+    with training_half():
+        from keras_bisenet.lite.compare import compare
+
+        with progress_bar(f"comparing on {split}", images or 0) as update:
+            return compare(
+                model, run, data_dir=data_dir, split=split, images=images, progress=update
+            )
+
+
+def _lines(report: Report, comparison, with_mapped: bool) -> list[str]:
+    """The verdict for people."""
+    shown = [o for o in report.operators if with_mapped or not o.mapped]
+    lines = []
+    if shown:
+        header = ("", "operator", "version", "output", "type", "mapped", "reason")
+        rows = [_operator_row(operator) for operator in shown]
+        lines += [*_table([header, *rows], right=(0, 2)), ""]
+    lines += [line for finding in report.findings for line in _finding_lines(finding)]
+    if report.findings:
+        lines.append("")
+    if comparison:
+        lines += [_comparison_line(comparison), ""]
+    return [*map(_printable, lines), _verdict(report)]
+
+
+def _operator_row(operator: OperatorVerdict) -> tuple:
+    return (
+        operator.index,
+        _short(operator.name, 40),
+        operator.version,
+        " ".join(shown_shape(tensor) for tensor in operator.outputs[:3]),
+        _type(operator.outputs[0]) if operator.outputs else "",
+        "yes" if operator.mapped else "no",
+        _short(operator.reason, 200),
+    )
+
+
+def _type(tensor: Tensor) -> str:
+    """`int8 0.0235 -128`: a tensor's type with its scale and zero point, where it has them."""
+    if not tensor.scales:
+        return shown_type(tensor.dtype)
+    if len(tensor.scales) > 1:
+        return f"{shown_type(tensor.dtype)}, {len(tensor.scales)} scales"
+    zero_point = tensor.zero_points[0] if tensor.zero_points else 0
+    return f"{shown_type(tensor.dtype)} {tensor.scales[0]:.4g} {zero_point}"
+
+
+def _finding_lines(finding: Finding) -> list[str]:
+    place = "" if finding.operator is None else f"operator {finding.operator}: "
+    lines = [f"{finding.severity:<8} {finding.rule}: {place}{_short(finding.message, 400)}"]
+    if finding.source:
+        lines.append(f"{'':<8} {finding.source}")
+    return lines
+
+
+def _comparison_line(comparison) -> str:
+    return (
+        f"against the run, {comparison.images} images of {comparison.split}: mIoU "
+        f"{comparison.miou_file:.4f} against {comparison.miou_run:.4f}, "
+        f"{comparison.agreement:.2%} of the pixels agree"
+    )
+
+
+def _verdict(report: Report) -> str:
+    verdict = "passes" if report.passed else "falls short"
+    if not report.operators:
+        return f"{verdict} for {report.target}"
+    runner, left = RUNNERS[report.target], report.total - report.mapped
+    share = f"{report.mapped} of {report.total} operators run on {runner}"
+    rest = f", {left} on {PLACES[report.target]}" if left else ""
+    return f"{verdict} for {report.target}: {share}{rest}"
+
+
+def _short(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def _printable(line: str) -> str:
+    """`line`, which may quote the file, without control characters."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+
+
+def _table(rows: list[tuple], right: tuple[int, ...]) -> list[str]:
+    """Rows as aligned lines; the columns in `right` are flush right."""
+    rows = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return [
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in rows
+    ]
