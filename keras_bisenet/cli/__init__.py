@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 
 import click
 
@@ -57,16 +58,22 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except UserError as error:
             raise _one_line(error) from error
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        except Exception as error:
+            reason = _system_reason(error)
+            if reason is None:
                 raise
-            where = f" ({error.filename})" if error.filename else ""
-            cure = (
-                "free some space and run the command again"
-                if error.errno in (errno.ENOSPC, errno.EDQUOT)
-                else "choose a place you may write to"
-            )
-            raise _one_line(UserError(f"{error.strerror}{where}: {cure}")) from error
+            raise _one_line(UserError(reason)) from error
+
+
+def _system_reason(error: Exception) -> str | None:
+    """What the system refused and the cure, where that is what `error` is about."""
+    where = f" ({error.filename})" if getattr(error, "filename", None) else ""
+    # HDF5 and TensorFlow keep the system's words, but not its error number.
+    if os.strerror(errno.ENOSPC) in str(error) or os.strerror(errno.EDQUOT) in str(error):
+        return f"no space left on the disk{where}: free some, and run the command again"
+    if isinstance(error, PermissionError) or getattr(error, "errno", None) == errno.EROFS:
+        return f"{error.strerror}{where}: choose a place you may write to"
+    return None
 
 
 def _one_line(error: UserError) -> click.ClickException:
