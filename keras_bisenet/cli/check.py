@@ -7,7 +7,7 @@ import json
 import click
 
 from keras_bisenet import files
-from keras_bisenet.cli.options import training_half
+from keras_bisenet.cli.options import load_tensorflow, training_half
 from keras_bisenet.errors import UsageError
 from keras_bisenet.lite.check import TARGETS, Finding, OperatorVerdict, Report, check
 from keras_bisenet.lite.model_file import Tensor
@@ -68,9 +68,14 @@ def command(model, target, operators, against, data_dir, split, images, json_fil
 
 def _compare(model: str, run: str, data_dir: str | None, split: str, images: int | None):
     with training_half():
+        load_tensorflow()
+        from keras_bisenet.data import load_dataset
         from keras_bisenet.lite.compare import compare
+        from keras_bisenet.training.run import Run
 
-        with progress_bar(f"comparing on {split}", images or 0) as update:
+        config = Run.open(run).config
+        available = len(load_dataset(config.dataset, data_dir or config.data_dir).split(split))
+        with progress_bar(f"comparing on {split}", min(images or available, available)) as update:
             return compare(
                 model, run, data_dir=data_dir, split=split, images=images, progress=update
             )
@@ -78,7 +83,7 @@ def _compare(model: str, run: str, data_dir: str | None, split: str, images: int
 
 def _lines(report: Report, comparison, with_mapped: bool) -> list[str]:
     """The verdict for people."""
-    shown = [o for o in report.operators if with_mapped or not o.mapped]
+    shown = [o for o in report.operators if with_mapped or (o.refusal and not _runs_not(report))]
     lines = []
     if shown:
         header = ("", "operator", "version", "output", "type", "mapped", "reason")
@@ -132,12 +137,17 @@ def _comparison_line(comparison) -> str:
 
 def _verdict(report: Report) -> str:
     verdict = "passes" if report.passed else "falls short"
-    if not report.operators:
+    if not report.operators or _runs_not(report):
         return f"{verdict} for {report.target}"
     runner, left = RUNNERS[report.target], report.total - report.mapped
     share = f"{report.mapped} of {report.total} operators run on {runner}"
     rest = f", {left} on {PLACES[report.target]}" if left else ""
     return f"{verdict} for {report.target}: {share}{rest}"
+
+
+def _runs_not(report: Report) -> bool:
+    """Whether the runtime refuses the file as a whole, which is one finding and not many."""
+    return any(f.rule == "runtime" and f.severity == "error" for f in report.findings)
 
 
 def _short(text: str, longest: int) -> str:

@@ -4,7 +4,7 @@
 |---|---|---|
 | `bisenetv2` | the paper's | 2.31 M, 16.0 G |
 | `bisenetv2-large` | alpha 2, depth 3 (paper, Table 5) | 15.5 M, 66.0 G |
-| `bisenetv2-small` | alpha 0.5, head width 64: for weak devices | 0.56 M, 4.1 G |
+| `bisenetv2-small` | alpha 0.5, head width 64: for weak devices | 0.59 M, 4.1 G |
 """
 
 from __future__ import annotations
@@ -16,6 +16,17 @@ MODELS = {
     "bisenetv2-large": {"alpha": 2.0, "depth": 3},
     "bisenetv2-small": {"alpha": 0.5, "head_width": 64},
 }
+
+MODEL_OPTIONS = {
+    "alpha": float,
+    "depth": int,
+    "semantic_ratio": float,
+    "expansion": int,
+    "head_width": int,
+    "aggregation": str,
+    "upsampling": str,
+}
+"""Arguments of `bisenetv2` that a configuration may give, and their types."""
 
 
 def build_model(name: str, num_classes: int, input_shape=(None, None, 3), **options):

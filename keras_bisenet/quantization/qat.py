@@ -7,8 +7,8 @@ layer, as TFLite's kernels fuse them:
 - weights of convolutions: one symmetric scale per output channel;
 - a convolution, its batch normalization and its ReLU are one kernel: rounded once, at the end;
   so are an addition and its ReLU;
-- pooling and resizing choose among values or mix neighbours: TFLite's kernels have one scale for
-  input and output;
+- resizing and average pooling mix neighbours, and round to their input's scale, since TFLite's
+  kernels have one scale for input and output; max pooling chooses, and needs no rounding;
 - concatenation has one scale, too: rounded behind it, not before; and where a pooling feeds it,
   what feeds the pooling shares that scale. Otherwise the converter would rescale in between,
   which takes time, and which some NNAPI drivers do not survive;
@@ -52,6 +52,12 @@ SIGMOID_RANGE = (0.0, 255 / 256)
 """What the scale 1/256 and the zero point -128 of TFLite's LOGISTIC can hold."""
 
 
+OUTLIERS = 1e-4
+"""Share of a layer's values that lie beyond either end of its range. Leaving them out makes the
+steps smaller: on CamVid, 18% fewer pixels differ between file and model than with the extremes.
+At 1e-3 it is 33% fewer, but mIoU falls by 0.3 points before fine-tuning."""
+
+
 def quantization_aware(model):
     """Wraps a deployment model for quantization-aware training.
 
@@ -62,16 +68,14 @@ def quantization_aware(model):
         A tf_keras model with the same weights. Its ranges are still unset: `calibrate` them.
     """
     consumers = _consumers(model)
-    groups = _shared_ranges(model)
 
     def annotate(layer):
         if isinstance(layer, layers.InputLayer):
             return layer
         copy = type(layer).from_config(layer.get_config())
-        output = _rounding(layer, consumers[layer.name])
-        if any(layer.name in group for group in groups):
-            output = "shared"
-        config = LayerConfig(weights=isinstance(layer, WEIGHTED), output=output)
+        config = LayerConfig(
+            weights=isinstance(layer, WEIGHTED), output=_rounding(layer, consumers[layer.name])
+        )
         return quantization.quantize_annotate_layer(copy, config)
 
     annotated = tf_keras.models.clone_model(model, clone_function=annotate)
@@ -85,14 +89,16 @@ def quantization_aware(model):
 
 
 WEIGHTED = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose)
-SCALE_KEEPING = (layers.MaxPooling2D, layers.AveragePooling2D, layers.UpSampling2D)
+# TFLite's kernels for these have one scale for input and output.
+MIXING = (layers.AveragePooling2D, layers.UpSampling2D)
+CHOOSING = (layers.MaxPooling2D,)
 
 
 def _rounding(layer, consumers) -> str:
     """How a layer's output is rounded: "range" for a range of its own, "sigmoid", or "none"."""
     if isinstance(layer, layers.Activation):
         return "sigmoid"
-    if isinstance(layer, SCALE_KEEPING):
+    if isinstance(layer, CHOOSING):
         return "none"
     fused = (layers.ReLU, layers.Concatenate)
     if isinstance(layer, WEIGHTED):
@@ -101,20 +107,25 @@ def _rounding(layer, consumers) -> str:
 
 
 def _shared_ranges(model) -> list[set[str]]:
-    """Groups of layers that must have one range: a concatenation, and what feeds the poolings
-    before it."""
+    """Groups of layers that must have one range.
+
+    A layer that mixes neighbours (resizing, average pooling) rounds to its input's scale. A
+    concatenation has one scale with what feeds the poolings before it.
+    """
     groups = []
     for layer in model.layers:
-        if isinstance(layer, layers.Concatenate):
-            group = {layer.name}
-            for source in _sources(layer):
-                is_behind = isinstance(source, SCALE_KEEPING)
-                while isinstance(source, SCALE_KEEPING):
-                    (source,) = _sources(source)
-                if is_behind:
-                    group.add(source.name)
-            groups.append(group)
+        if isinstance(layer, MIXING):
+            groups.append({layer.name, _source_behind_poolings(layer).name})
+        elif isinstance(layer, layers.Concatenate):
+            pooled = [s for s in _sources(layer) if isinstance(s, CHOOSING)]
+            groups.append({layer.name, *(_source_behind_poolings(s).name for s in pooled)})
     return groups
+
+
+def _source_behind_poolings(layer):
+    """The nearest layer before this one that does not keep its input's scale."""
+    (source,) = _sources(layer)
+    return _source_behind_poolings(source) if isinstance(source, (*MIXING, *CHOOSING)) else source
 
 
 def _sources(layer) -> list:
@@ -136,8 +147,7 @@ class LayerConfig(quantization.QuantizeConfig):
 
     Args:
         weights: bool.
-        output: `"range"` (a range that follows what training shows), `"shared"` (one that stays
-            as calibrated, so that it stays the same in several layers), `"sigmoid"` or `"none"`.
+        output: `"range"`, `"sigmoid"` or `"none"`.
     """
 
     def __init__(self, weights: bool, output: str):
@@ -169,11 +179,10 @@ class LayerConfig(quantization.QuantizeConfig):
         pass
 
     def get_output_quantizers(self, layer):
-        options = dict(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
         if self.output == "range":
-            return [quantization.quantizers.MovingAverageQuantizer(**options)]
-        if self.output == "shared":
-            return [CalibratedQuantizer(**options)]
+            return [
+                CalibratedQuantizer(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
+            ]
         if self.output == "sigmoid":
             return [SigmoidQuantizer()]
         return []
@@ -187,7 +196,11 @@ def _kernel(layer) -> str:
 
 
 class CalibratedQuantizer(quantization.quantizers.MovingAverageQuantizer):
-    """Rounds to a range that training leaves as it is."""
+    """Rounds to the range that calibration found, in training too.
+
+    tfmot's ranges follow the extremes of each batch, which a single pixel can set. A range that
+    stays lets layers share one, and leaves out what is rare.
+    """
 
     def __call__(self, inputs, training, weights, **kwargs):
         return super().__call__(inputs, training=False, weights=weights, **kwargs)
@@ -228,36 +241,29 @@ class InputQuantization(quantize_layout_transform.QuantizeLayoutTransform):
         ).transform()
 
 
-def calibrate(quantized, model, images: Iterable[np.ndarray]) -> None:
+def calibrate(quantized, model, images: Iterable[np.ndarray], outliers: float = OUTLIERS) -> None:
     """Sets the ranges of a quantization-aware model to what its float model shows on images.
 
-    tfmot starts every range at [-6, 6] and moves it by a thousandth a step, so that a fine-tuning
-    of some hundred steps would end before its ranges have settled. Starting from the mean of each
-    image's extremes, which is where the moving average tends, costs seconds.
+    A range spans the mean, over the images, of the values that all but a share of `outliers` lie
+    between. Fine-tuning then adapts the weights to it.
 
     Args:
         quantized: What `quantization_aware(model)` returned.
         model: The float model.
-        images: float32 batches in [0, 1].
+        images: float32 images in [0, 1], `[1, height, width, 3]`.
+        outliers: Share of a layer's values that may lie above its range, and below.
     """
     wrappers = {layer.layer.name: layer for layer in quantized.layers if hasattr(layer, "layer")}
     observed = {
-        name: layer
-        for name, layer in wrappers.items()
-        if layer.quantize_config.output in ("range", "shared")
+        name: layer for name, layer in wrappers.items() if layer.quantize_config.output == "range"
     }
     probe = tf_keras.Model(model.input, [model.get_layer(name).output for name in observed])
 
     @tf.function
-    def extremes(batch):
-        each_image = [
-            tf.reshape(x, (tf.shape(x)[0], -1))
-            for x in tf.nest.flatten(probe(batch, training=False))
-        ]
-        return (
-            tf.stack([tf.reduce_mean(tf.reduce_min(x, axis=1)) for x in each_image]),
-            tf.stack([tf.reduce_mean(tf.reduce_max(x, axis=1)) for x in each_image]),
-        )
+    def extremes(image):
+        outputs = tf.nest.flatten(probe(image, training=False))
+        lows = [-_high_end(-x, outliers) for x in outputs]
+        return tf.stack(lows), tf.stack([_high_end(x, outliers) for x in outputs])
 
     lows, highs = (
         dict(zip(observed, np.mean(values, axis=0)))
@@ -270,7 +276,24 @@ def calibrate(quantized, model, images: Iterable[np.ndarray]) -> None:
         ranges = {v.name.rsplit("_", 1)[-1].split(":")[0]: v for v in wrapper.weights}
         ranges["min"].assign(min(lows[name], 0.0))  # zero must be a value of the int8 tensor
         ranges["max"].assign(max(highs[name], 0.0))
-    _fit_weight_ranges(wrappers.values())
+    fit_weight_ranges(quantized)
+
+
+def _high_end(x, outliers: float):
+    """The value that a share `outliers` of a tensor exceeds."""
+    values = tf.reshape(x, (-1,))
+    above = tf.cast(tf.cast(tf.size(values), tf.float32) * outliers, tf.int32)
+    return tf.math.top_k(values, above + 1).values[-1]
+
+
+def fit_weight_ranges(quantized) -> None:
+    """Sets the ranges of the weights to what the weights are now.
+
+    tfmot sets them in training steps alone, and before each step's update.
+    """
+    for layer in quantized.layers:
+        for weight, quantizer, ranges in getattr(layer, "_weight_vars", ()):
+            quantizer(weight, training=True, weights=ranges)
 
 
 def freeze_batch_norm(quantized) -> None:
@@ -288,10 +311,3 @@ def _fix_input_range(quantized) -> None:
     (layer,) = (x for x in quantized.layers if x.name.startswith("quantize_layer"))
     for variable, value in zip(layer.weights, (0.0, 1.0)):
         variable.assign(value)
-
-
-def _fit_weight_ranges(wrappers) -> None:
-    """Sets the ranges of the weights, which tfmot sets in training steps alone."""
-    for wrapper in wrappers:
-        for weight, quantizer, ranges in wrapper._weight_vars:
-            quantizer(weight, training=True, weights=ranges)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 
@@ -82,6 +83,7 @@ def train_quantized(run: Run, config: QuantizationConfig) -> list[dict[str, floa
         save_best=lambda: _save_weights(quantized, run),
         learning_rate=schedule,
         epochs=config.epochs,
+        evaluating=lambda: _settled_ranges(quantized),
     )
     return loop()
 
@@ -168,6 +170,13 @@ def _full_size_loss(training: TrainingConfig):
         return loss(class_ids, ops.image.resize(logits, class_ids.shape[1:3], "bilinear"))
 
     return full_size_loss
+
+
+@contextlib.contextmanager
+def _settled_ranges(quantized) -> Iterator[None]:
+    """For validation, and for saving after it: the weights' ranges fit the weights."""
+    qat.fit_weight_ranges(quantized)
+    yield
 
 
 def _save_weights(model, run: Run) -> None:

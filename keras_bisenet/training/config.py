@@ -13,6 +13,7 @@ from pathlib import Path
 
 from keras_bisenet.errors import UsageError
 from keras_bisenet.files import write_text
+from keras_bisenet.models import MODEL_OPTIONS
 
 NETWORK_STRIDE = 32  # models.bisenetv2.STRIDE, which this light module does not import
 
@@ -66,9 +67,10 @@ class TrainingConfig:
         _check_choice("optimizer", self.optimizer, ("sgd", "adamw"))
         _check_choice("loss", self.loss, ("cross_entropy", "ohem"))
         _check_positive(self, "epochs", "batch_size", "accumulate", "validate_every")
+        _check_positive(self, "learning_rate", "power", "early_stop")
+        _check_not_negative(self, "weight_decay", "warmup_epochs")
         _check_share(self, "momentum", "ohem_threshold", "ohem_share", "jitter", "ema")
-        if self.learning_rate is not None:
-            _check_positive(self, "learning_rate")
+        _check_seed(self.seed)
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UsageError(f"scale: {self.scale} is no range of magnifications")
 
@@ -97,6 +99,7 @@ class QuantizationConfig:
         _check_choice("mode", self.mode, ("qat", "ptq"))
         _check_choice("target", self.target, ("cpu",))
         _check_positive(self, "epochs", "batch_size", "learning_rate", "calibration_images")
+        _check_seed(self.seed)
 
 
 def read_config(path) -> dict:
@@ -143,16 +146,18 @@ def make_config(kind: type, values: Mapping, source: str = "the configuration"):
     """
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    for name in values:
-        if name not in fields:
-            near = difflib.get_close_matches(str(name), fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(fields)}"
-            raise UsageError(f"{source}: unknown option {name!r}: {hint}")
+    _check_known(values, fields, source)
     for name, field in fields.items():
         no_default = field.default is field.default_factory is dataclasses.MISSING
         if no_default and values.get(name) is None:
             raise UsageError(f"{source}: {name!r} is missing: give --{name.replace('_', '-')}")
     typed = {name: _typed(name, value, hints[name], source) for name, value in values.items()}
+    if "model_options" in typed:
+        options, place = typed["model_options"], f"{source}: model_options"
+        _check_known(options, MODEL_OPTIONS, place)
+        typed["model_options"] = {
+            name: _typed(name, value, MODEL_OPTIONS[name], place) for name, value in options.items()
+        }
     try:
         return kind(**typed)
     except UsageError as error:
@@ -206,6 +211,14 @@ def _plain(name: str, value):
     return list(value) if isinstance(value, tuple) else value
 
 
+def _check_known(values: Mapping, known: Mapping, source: str) -> None:
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+            raise UsageError(f"{source}: unknown option {name!r}: {hint}")
+
+
 def _check_size(size) -> None:
     for side, length in zip(("height", "width"), size):
         if length <= 0 or length % NETWORK_STRIDE:
@@ -223,8 +236,20 @@ def _check_choice(name: str, value: str, choices) -> None:
 
 def _check_positive(config, *names: str) -> None:
     for name in names:
-        if getattr(config, name) <= 0:
-            raise UsageError(f"{name}: {getattr(config, name)} is not positive")
+        value = getattr(config, name)
+        if value is not None and value <= 0:
+            raise UsageError(f"{name}: {value} is not positive")
+
+
+def _check_not_negative(config, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 0:
+            raise UsageError(f"{name}: {getattr(config, name)} is negative")
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**31:
+        raise UsageError(f"seed: {seed} does not lie between 0 and 2147483647")
 
 
 def _check_share(config, *names: str) -> None:

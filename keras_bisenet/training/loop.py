@@ -53,9 +53,8 @@ class TrainingLoop:
         dataset: Where validation images come from, the split `val`.
         segment: From a uint8 image to uint8 class ids, by the model as it stands.
         save_best: Writes the model, called when validation mIoU has risen.
-        learning_rate: From a number of updates to the learning rate, for the log.
+        learning_rate: From a number of batches to the learning rate, for the log.
         epochs: int. Epochs in all.
-        updates_per_epoch: float. Optimizer updates in an epoch.
         validate_every: int. Epochs between validations; the last epoch is always validated.
         early_stop: int or None. Stops after so many epochs without a better mIoU.
         evaluating: Wraps validation: swaps averaged weights in and out, where there are any.
@@ -71,7 +70,6 @@ class TrainingLoop:
     epochs: int
     validate_every: int = 1
     early_stop: int | None = None
-    accumulate: int = 1
     evaluating: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
 
     def __call__(self) -> list[dict[str, float]]:
@@ -159,13 +157,13 @@ class TrainingLoop:
         return rows[-1]["epoch"] - best["epoch"] >= self.early_stop
 
     def _row(self, epoch: int, loss: float, speed: float, scores: Scores) -> dict[str, float]:
-        updates = epoch * self.pipeline.steps_per_epoch // self.accumulate
+        last_step = epoch * self.pipeline.steps_per_epoch - 1
         return {
             "epoch": epoch,
             "loss": loss,
             "val_miou": scores.miou,
             "val_pixel_accuracy": scores.pixel_accuracy,
-            "learning_rate": float(self.learning_rate(updates - 1)),
+            "learning_rate": float(self.learning_rate(last_step)),
             "images_per_second": round(speed, 3),
         }
 

@@ -49,11 +49,11 @@ def train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
         dataset.label_map.num_classes,
         **{**config.model_options, "boosters": config.boosters},
     )
-    updates_per_epoch = pipeline.steps_per_epoch / config.accumulate
+    # Where gradients accumulate, Keras asks the schedule by the number of batches, not of updates.
     schedule = WarmupPolynomialDecay(
         config.peak_learning_rate,
-        total_steps=round(config.epochs * updates_per_epoch),
-        warmup_steps=round(config.warmup_epochs * updates_per_epoch),
+        total_steps=config.epochs * pipeline.steps_per_epoch,
+        warmup_steps=round(config.warmup_epochs * pipeline.steps_per_epoch),
         power=config.power,
     )
     compile_model(model, config, schedule)
@@ -70,8 +70,7 @@ def train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
         epochs=config.epochs,
         validate_every=config.validate_every,
         early_stop=config.early_stop,
-        accumulate=config.accumulate,
-        evaluating=_averaged_weights(model, config),
+        evaluating=averaged_weights(model, config),
     )
     return loop()
 
@@ -127,19 +126,21 @@ def use_all_devices() -> None:
         click.echo(f"training on {len(keras.distribution.list_devices())} devices")
 
 
-def _averaged_weights(model, config: TrainingConfig):
+def averaged_weights(model, config: TrainingConfig):
     """A context manager factory: the averaged weights are in the model while it is open."""
     if config.ema is None:
         return contextlib.nullcontext
-    swapper = keras.callbacks.SwapEMAWeights()
-    swapper.set_model(model)
 
     @contextlib.contextmanager
     def averaged():
-        swapper.on_test_begin()
+        # Keras' own SwapEMAWeights swaps by adding and subtracting. That rounds, and a resumed run
+        # would no longer be the uninterrupted one.
+        weights = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_variables]
+        model.optimizer.finalize_variable_values(model.trainable_variables)
         try:
             yield
         finally:
-            swapper.on_test_end()
+            for variable, weight in zip(model.trainable_variables, weights):
+                variable.assign(weight)
 
     return averaged

@@ -1,0 +1,152 @@
+"""What the tests share. The expensive things are made once: a data set, and runs trained on it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+# TensorFlow reads it when it is imported, here or in a subprocess.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+TRAINING_HALF = {
+    "test_bisenetv2.py",
+    "test_config.py",
+    "test_evaluate.py",
+    "test_losses.py",
+    "test_optimizers.py",
+    "test_pipeline.py",
+    "test_quantization.py",
+    "test_training.py",
+}
+"""The tests that need what `pip install keras-bisenet[train]` adds."""
+
+
+class WithoutTensorFlow(pytest.Module):
+    """A test module that cannot even be imported here."""
+
+    def collect(self):
+        pytest.skip(
+            "TensorFlow is not installed: pip install 'keras-bisenet[train]'",
+            allow_module_level=True,
+        )
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    if module_path.name in TRAINING_HALF and importlib.util.find_spec("tensorflow") is None:
+        return WithoutTensorFlow.from_parent(parent, path=module_path)
+    return None
+
+
+@pytest.fixture(scope="session")
+def streets(tmp_path_factory) -> Path:
+    """A data set of 8 training, 3 validation and 3 test images of 64x96."""
+    from keras_bisenet.data.streets import generate_streets
+
+    directory = tmp_path_factory.mktemp("streets")
+    generate_streets(directory, counts={"train": 8, "val": 3, "test": 3}, size=(64, 96))
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tiny(streets):
+    """A function that makes the configuration of a small network on the streets."""
+    from keras_bisenet.training.config import make_config
+
+    def configuration(**changes):
+        from keras_bisenet.training.config import TrainingConfig
+
+        return make_config(
+            TrainingConfig,
+            {
+                "dataset": "streets",
+                "data_dir": str(streets),
+                "size": "64x96",
+                "model_options": {"alpha": 0.125, "head_width": 8},
+                "batch_size": 4,
+                "epochs": 2,
+                **changes,
+            },
+        )
+
+    return configuration
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """A function that trains what a configuration says into a folder, and returns the run."""
+
+    def train_into(path, config):
+        import keras
+
+        from keras_bisenet.data import load_dataset
+        from keras_bisenet.training.run import Run
+        from keras_bisenet.training.trainer import train
+
+        keras.utils.clear_session()
+        run = Run.create(path, config, load_dataset(config.dataset, config.data_dir).label_map)
+        try:
+            train(config, run)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        return run
+
+    return train_into
+
+
+@pytest.fixture(scope="session")
+def float_run(tmp_path_factory, tiny, trained):
+    """A run that has learnt a little: road and sky."""
+    config = tiny(epochs=24, validate_every=8, optimizer="adamw", learning_rate=0.01)
+    return trained(tmp_path_factory.mktemp("runs") / "float", config)
+
+
+@pytest.fixture(scope="session")
+def quantized(float_run):
+    """A function that quantizes the float run into the folder beside it named like the mode."""
+
+    def quantize_into(mode, **options):
+        from keras_bisenet.quantization.quantizer import quantize
+        from keras_bisenet.training.config import QuantizationConfig
+        from keras_bisenet.training.run import Run
+
+        config = QuantizationConfig(mode=mode, **options)
+        path = float_run.path.parent / mode
+        run = Run.create(path, float_run.config, float_run.label_map, config)
+        quantize(float_run, run, config)
+        return run
+
+    return quantize_into
+
+
+@pytest.fixture(scope="session")
+def qat_run(quantized):
+    """The float run after an epoch of quantization-aware training."""
+    return quantized("qat", epochs=1, batch_size=4, calibration_images=8)
+
+
+@pytest.fixture(scope="session")
+def ptq_run(quantized):
+    """The float run with images for calibration."""
+    return quantized("ptq", calibration_images=8)
+
+
+@pytest.fixture(scope="session")
+def on_jax() -> dict:
+    """The environment of a subprocess whose Keras runs on JAX, on two devices."""
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("JAX is not installed: pip install 'keras-bisenet[test]'")
+    # Without optimization XLA compiles in a fraction of the time, and runs as fast on tiny images.
+    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+    return {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+
+
+@pytest.fixture(scope="session")
+def camvid() -> Path:
+    """CamVid's folder, `$KERAS_BISENET_DATA/camvid`."""
+    data = os.environ.get("KERAS_BISENET_DATA")
+    if not data or not (Path(data) / "camvid").is_dir():
+        pytest.skip("CamVid is not at hand: set KERAS_BISENET_DATA to the folder that has camvid")
+    return Path(data) / "camvid"
