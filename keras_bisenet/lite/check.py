@@ -38,7 +38,7 @@ DEFAULT_TARGET = "cpu"
 SEVERITIES = ("error", "warning", "note")
 
 DESIGN_RULE = "https://coral.ai/docs/edgetpu/models-intro/#compatibility-overview"
-METADATA_STANDARD = "https://ai.google.dev/edge/litert/conversion/tensorflow/metadata"
+METADATA_STANDARD = "https://ai.google.dev/edge/litert/models/metadata"
 QUANTIZATION = "https://ai.google.dev/edge/litert/models/quantization_spec"
 
 
