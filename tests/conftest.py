@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 # TensorFlow reads it when it is imported, here or in a subprocess.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -104,33 +105,54 @@ def float_run(tmp_path_factory, tiny, trained):
 
 
 @pytest.fixture(scope="session")
-def quantized(float_run):
-    """A function that quantizes the float run into the folder beside it named like the mode."""
+def command():
+    """A function that runs `keras-bisenet` with some arguments, and returns what it printed."""
+    from keras_bisenet.cli import main
 
-    def quantize_into(mode, **options):
-        from keras_bisenet.quantization.quantizer import quantize
-        from keras_bisenet.training.config import QuantizationConfig
-        from keras_bisenet.training.run import Run
+    def run(*arguments):
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, result.output
+        return result.output
 
-        config = QuantizationConfig(mode=mode, **options)
-        path = float_run.path.parent / mode
-        run = Run.create(path, float_run.config, float_run.label_map, config)
-        quantize(float_run, run, config)
-        return run
-
-    return quantize_into
+    return run
 
 
 @pytest.fixture(scope="session")
-def qat_run(quantized):
+def qat_run(float_run, command):
     """The float run after an epoch of quantization-aware training."""
-    return quantized("qat", epochs=1, batch_size=4, calibration_images=8)
+    from keras_bisenet.training.run import Run
+
+    run = Run(float_run.path.parent / "qat")
+    options = ("--epochs", 1, "--batch-size", 4, "--calibration-images", 8)
+    command("quantize", float_run.path, "--run", run.path, *options)
+    return run
 
 
 @pytest.fixture(scope="session")
-def ptq_run(quantized):
+def ptq_run(float_run, command):
     """The float run with images for calibration."""
-    return quantized("ptq", calibration_images=8)
+    from keras_bisenet.training.run import Run
+
+    run = Run(float_run.path.parent / "ptq")
+    options = ("--mode", "ptq", "--calibration-images", 8)
+    command("quantize", float_run.path, "--run", run.path, *options)
+    return run
+
+
+@pytest.fixture(scope="session")
+def float_file(float_run, command) -> Path:
+    """The float run as a `.tflite` file."""
+    path = float_run.path.parent / "float32.tflite"
+    command("convert", float_run.path, "-o", path, "--precision", "float32")
+    return path
+
+
+@pytest.fixture(scope="session")
+def int8_file(qat_run, command) -> Path:
+    """The QAT run as a `.tflite` file."""
+    path = qat_run.path.parent / "int8.tflite"
+    command("convert", qat_run.path, "-o", path)
+    return path
 
 
 @pytest.fixture(scope="session")

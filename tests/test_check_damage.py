@@ -110,7 +110,7 @@ def judge(seeds: range, folder) -> None:
 
 
 def verdict(path, target: str, what: str) -> dict:
-    started = time.monotonic()
+    started, held = time.monotonic(), largest_memory()
     report_file = path.with_suffix(".json")
     arguments = ["check", str(path), "--target", target, "--json", str(report_file)]
     result = CliRunner().invoke(main, arguments)
@@ -120,7 +120,8 @@ def verdict(path, target: str, what: str) -> dict:
     assert report["passed"] == (result.exit_code == 0), what
     assert report["passed"] == all(f["severity"] != "error" for f in report["findings"]), what
     assert time.monotonic() - started < SECONDS, what
-    assert largest_memory() < MEMORY, what
+    # Other tests of this process may have held more before.
+    assert largest_memory() < max(MEMORY, held + 1), what
     return report
 
 

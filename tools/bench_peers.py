@@ -16,7 +16,8 @@
 The frameworks' thread pools would disturb each other in one process, so every measurement is a
 process of its own, bound to as many CPUs as it has threads, and the contestants take turns
 (A B A B ...); ratios are taken turn by turn. Measure on a machine that does nothing else: next to
-a busy process PyTorch's OpenMP threads wait for each other, and it slows down many times over.
+a busy process PyTorch's OpenMP threads wait for each other, and it slows down many times over. On
+Linux the program watches what else ran on its CPUs, and says so.
 
 Their repository is used as it is, with two things turned off from outside: the download of
 backbone weights when a model is made, and the loss's move of its threshold to a GPU.
@@ -53,8 +54,8 @@ THEIRS = "CoinCheung/BiSeNet"
 
 NUM_CLASSES = 19  # Cityscapes
 
-BUSY = 0.5
-"""The load average from which a warning says that the machine is not idle."""
+BUSY = 0.1
+"""How many CPUs' time other processes may take before a turn is called disturbed."""
 
 WORKER = "--worker"
 """The first argument of the processes that this program starts; the second is what they do."""
@@ -97,18 +98,12 @@ def benchmark(options) -> None:
         "threads": options.threads,
         "turns": options.turns,
         "warmup": options.warmup,
-        "load_average": _load_average(),
         "reference": {"url": REFERENCE, "commit": _commit(options.torch_repo)},
     }
     print(
         f"{report['cpu']} ({report['machine']}), {_count(options.threads, 'thread')}; "
         f"{THEIRS} at {(report['reference']['commit'] or 'an unknown commit')[:17]}"
     )
-    if (report["load_average"] or 0) > BUSY:
-        print(
-            f"Warning: other work runs here (load average {report['load_average']:.1f}): the "
-            "figures, those of PyTorch above all, will be worse than on an idle machine"
-        )
     if options.inference:
         report["inference"] = measure_inference(options, settings)
     if not options.no_training:
@@ -188,20 +183,28 @@ def take_turns(contestants: dict, settings: dict, turns: int) -> dict:
 
     Returns:
         `{name: figures}`. A contestant's figures are what its worker tells of itself,
-        `step_seconds` (a list per turn), `seconds` (the median of its turns' medians) and, for
-        all but ours, `ours_is_faster`: how many times as fast ours is, for each turn, and the
-        least, median and largest of these.
+        `step_seconds` (a list per turn), `other_work` (how many CPUs other processes kept busy,
+        per turn), `seconds` (the median of its turns' medians) and, for all but ours,
+        `ours_is_faster`: how many times as fast ours is, for each turn, and the least, median
+        and largest of these.
     """
     figures: dict[str, dict] = {}
+    disturbed = False
     for turn in range(1, turns + 1):
         shown = []
         for name, (worker, python) in contestants.items():
+            other_work = _OtherWork()
             answer = _turn(worker, python, settings)
             seconds = answer.pop("seconds")
-            of_name = figures.setdefault(name, {**answer, "step_seconds": []})
+            of_name = figures.setdefault(name, {**answer, "step_seconds": [], "other_work": []})
             of_name["step_seconds"].append(seconds)
-            shown.append(f"{name} {statistics.median(seconds):.3f} s")
+            of_name["other_work"].append(other_work.cpus())
+            is_disturbed = (of_name["other_work"][-1] or 0.0) > BUSY
+            disturbed |= is_disturbed
+            shown.append(f"{name} {statistics.median(seconds):.3f} s{'*' if is_disturbed else ''}")
         print(f"  turn {turn}/{turns}: {', '.join(shown)}", flush=True)
+    if disturbed:
+        print("  * other work ran on these CPUs meanwhile: measure again on an idle machine")
     medians = {
         name: [statistics.median(seconds) for seconds in of_name["step_seconds"]]
         for name, of_name in figures.items()
@@ -508,9 +511,41 @@ def _bind(threads: int) -> None:
     os.sched_setaffinity(0, cpus[:threads])
 
 
-def _load_average() -> float | None:
-    """Processes that ran or wanted to run over the last minute, where the system counts them."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+class _OtherWork:
+    """Measures what other processes do on the CPUs that this one is bound to, where Linux tells.
+
+    It counts from its making on: from then on this process only waits for its children.
+    """
+
+    def __init__(self):
+        self._before = self._clocks()
+
+    def cpus(self) -> float | None:
+        """How many CPUs others kept busy, on average: 0.0 on an idle machine."""
+        if self._before is None:
+            return None
+        wall, busy, own = (b - a for a, b in zip(self._before, self._clocks()))
+        return max(0.0, (busy - own) / wall)
+
+    @staticmethod
+    def _clocks() -> tuple[float, float, float] | None:
+        """Seconds: the clock, that our CPUs were busy, that our children kept them busy."""
+        stat = Path("/proc/stat")
+        if not stat.exists():
+            return None
+        ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        ticks = 0
+        for line in stat.read_text().splitlines():
+            cpu, *counts = line.split()
+            if cpu in ours:
+                user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, counts[:8])
+                ticks += user + nice + system + irq + softirq + steal
+        times = os.times()
+        return (
+            time.perf_counter(),
+            ticks / os.sysconf("SC_CLK_TCK"),
+            times.children_user + times.children_system,
+        )
 
 
 def _commit(repository: str) -> str | None:

@@ -117,8 +117,8 @@ def _shared_ranges(model) -> list[set[str]]:
         if isinstance(layer, MIXING):
             groups.append({layer.name, _source_behind_poolings(layer).name})
         elif isinstance(layer, layers.Concatenate):
-            pooled = [s for s in _sources(layer) if isinstance(s, CHOOSING)]
-            groups.append({layer.name, *(_source_behind_poolings(s).name for s in pooled)})
+            kept = [s for s in _sources(layer) if isinstance(s, (*MIXING, *CHOOSING))]
+            groups.append({layer.name, *(_source_behind_poolings(s).name for s in kept)})
     return groups
 
 
@@ -270,12 +270,16 @@ def calibrate(quantized, model, images: Iterable[np.ndarray], outliers: float = 
         for values in zip(*(extremes(batch) for batch in images))
     )
     for group in _shared_ranges(model):
+        group &= observed.keys()  # a resizing before a concatenation is rounded behind that
         lows.update(dict.fromkeys(group, min(lows[name] for name in group)))
         highs.update(dict.fromkeys(group, max(highs[name] for name in group)))
     for name, wrapper in observed.items():
         ranges = {v.name.rsplit("_", 1)[-1].split(":")[0]: v for v in wrapper.weights}
-        ranges["min"].assign(min(lows[name], 0.0))  # zero must be a value of the int8 tensor
-        ranges["max"].assign(max(highs[name], 0.0))
+        # Zero must be a value of the int8 tensor.
+        low, high = min(lows[name], 0.0), max(highs[name], 0.0)
+        ranges["min"].assign(low)
+        # Where a layer is silent any range will do, but XNNPACK refuses the tiny one of TensorFlow.
+        ranges["max"].assign(high if high > low else 1.0)
     fit_weight_ranges(quantized)
 
 
