@@ -179,6 +179,7 @@ def test_without_tensorflow_a_comparison_says_what_to_install(model, tmp_path):
     assert "pip install 'keras-bisenet[train]'" in result.output
 
 
+@pytest.mark.slow
 def test_against_a_run(request, tmp_path):
     pytest.importorskip("tensorflow", reason="pip install 'keras-bisenet[train]'")
     from keras_bisenet.lite.convert import convert

@@ -97,7 +97,10 @@ def test_values_are_given_their_types():
         ({"ema": -0.1}, "ema: -0.1 does not lie between 0 and 1"),
         ({"optimizer": "adam"}, "optimizer: 'adam' is none of sgd, adamw"),
         ({"loss": "dice"}, "loss: 'dice' is none of cross_entropy, ohem"),
-        ({"precision": "int8"}, "precision: 'int8' is none of float32, mixed_bfloat16, mixed_float16"),
+        (
+            {"precision": "int8"},
+            "precision: 'int8' is none of float32, mixed_bfloat16, mixed_float16",
+        ),
         ({"early_stop": 0}, "early_stop: 0 is not positive"),
         ({"weight_decay": -1}, "weight_decay: -1.0 is negative"),
         ({"seed": -1}, "seed: -1 does not lie between 0 and 2147483647"),

@@ -89,7 +89,9 @@ def loaded_by(*names) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("packages", [(), ("cli",), ("runtime",), ("lite",), ("cli", "lite", "runtime")])
+@pytest.mark.parametrize(
+    "packages", [(), ("cli",), ("runtime",), ("lite",), ("cli", "lite", "runtime")]
+)
 def test_the_device_half_loads_no_tensorflow(packages):
     names = set(modules(*packages)) - {"keras_bisenet.lite.convert"}
     assert not loaded_by("keras_bisenet", *names).intersection(HEAVY)

@@ -84,7 +84,9 @@ def test_a_batch_of_void_costs_nothing(loss):
 @pytest.mark.parametrize("loss", [cross_entropy, ohem_cross_entropy()])
 def test_large_logits_stay_finite(loss):
     class_ids, logits = pixels(sure=2, unsure=30)
-    value, gradient = value_and_gradient(loss, class_ids, logits - 1e4 * (class_ids == 0)[..., None])
+    value, gradient = value_and_gradient(
+        loss, class_ids, logits - 1e4 * (class_ids == 0)[..., None]
+    )
     assert math.isfinite(value) and np.isfinite(gradient).all()
     wrong = np.array([[[[1e4, 0.0]]]], np.float32)
     assert float(loss(np.array([[[1]]]), wrong)) == pytest.approx(1e4)

@@ -44,9 +44,7 @@ def blocks(height, width, side=16, seed=0):
 
 def numbered(count, size=SIZE):
     """Samples whose every pixel has the sample's number for its red, green and blue."""
-    return [
-        (np.full((*size, 3), 10 * i, np.uint8), np.zeros(size, np.uint8)) for i in range(count)
-    ]
+    return [(np.full((*size, 3), 10 * i, np.uint8), np.zeros(size, np.uint8)) for i in range(count)]
 
 
 def make(pairs, batch_size=2, seed=0, augmentation=PLAIN, size=SIZE, preload=True):
@@ -115,7 +113,9 @@ def test_every_epoch_shows_other_views():
 def test_a_resumed_run_sees_what_an_uninterrupted_one_would(epoch):
     pipeline = make(scenes(), augmentation=EVERYTHING, seed=5)
     steps = pipeline.steps_per_epoch
-    assert_equal(take(pipeline, steps, first_epoch=epoch), take(pipeline, 5 * steps)[epoch * steps :][:steps])
+    assert_equal(
+        take(pipeline, steps, first_epoch=epoch), take(pipeline, 5 * steps)[epoch * steps :][:steps]
+    )
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(8, 2), (8, 3), (5, 5)])

@@ -256,7 +256,9 @@ def test_ctrl_c_says_how_to_go_on(interrupted):
 def test_a_resumed_run_ends_like_an_uninterrupted_one(interrupted, run):
     resumed, seen = interrupted
     code, line = seen["end"]
-    assert code == 0 and line.startswith("best val mIoU ") and line.endswith(str(resumed.model_file))
+    assert (
+        code == 0 and line.startswith("best val mIoU ") and line.endswith(str(resumed.model_file))
+    )
     assert reproducible(resumed.read_metrics()) == reproducible(run.read_metrics())
     assert_same_arrays(weights_of(resumed), weights_of(run))
     name = f"epoch-{EPOCHS:04d}.npz"

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import keras
 import numpy as np
 from PIL import Image
 
 from keras_bisenet.data.dataset import Dataset, Sample
-from keras_bisenet.models.bisenetv2 import STRIDE
+from keras_bisenet.errors import UsageError
+from keras_bisenet.models.bisenetv2 import STRIDE, check_size
 from keras_bisenet.runtime.geometry import Fit, class_ids_from_logits
 from keras_bisenet.training.metrics import Scores, confusion_matrix
 
@@ -54,6 +56,9 @@ class KerasSegmenter:
         flip: Averages the answer with that for the mirrored image.
         scales: Averages the answers over these multiples of `size`, each rounded to what the
             network takes.
+
+    Raises:
+        UsageError: When the model does not take this size.
     """
 
     def __init__(
@@ -64,7 +69,14 @@ class KerasSegmenter:
         flip: bool = False,
         scales: Sequence[float] = (1.0,),
     ):
-        self.model = model
+        try:
+            check_size(size)
+        except ValueError as error:
+            raise UsageError(f"size: {error}") from error
+        own_size = tuple(model.input_shape[1:3])
+        if own_size not in ((None, None), tuple(size)):
+            raise UsageError("size: this model takes {}x{} alone".format(*own_size))
+        self._models = {tuple(size): model}
         self.size = size
         self.flip = flip
         self.scales = tuple(scales)
@@ -84,7 +96,18 @@ class KerasSegmenter:
     def logits(self, image: np.ndarray, fit: Fit) -> np.ndarray:
         """The model's answer for one image: float32 `[rows, columns, num_classes]`."""
         batch = fit.place(image)[None].astype(np.float32) / 255
-        return np.asarray(self.model.predict_on_batch(batch))[0]
+        return np.asarray(self._model_for(fit.network_size).predict_on_batch(batch))[0]
+
+    def _model_for(self, size: tuple[int, int]):
+        """The model, compiled for one size.
+
+        A Keras model that meets a second size is compiled anew for every size at once, which its
+        UpSampling2D does not bear.
+        """
+        if size not in self._models:
+            image = keras.Input((*size, 3))
+            self._models[size] = keras.Model(image, self._models[self.size](image))
+        return self._models[size]
 
     def _probabilities(self, image: np.ndarray, scale: float) -> np.ndarray:
         """Class probabilities at the image's own size: float32 `[height, width, N]`."""
