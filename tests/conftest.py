@@ -118,7 +118,28 @@ def command():
 
 
 @pytest.fixture(scope="session")
-def qat_run(float_run, command):
+def loaded_once():
+    """Building a quantization-aware model takes seconds: the session has one of each run."""
+    from keras_bisenet.lite import convert
+    from keras_bisenet.quantization import quantizer
+
+    models = {}
+    load_quantized = quantizer.load_quantized
+
+    def load(run, size=None):
+        key = run.path, size or run.config.size
+        if key not in models:
+            models[key] = load_quantized(run, size)
+        return models[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantizer, "load_quantized", load)
+        patch.setattr(convert, "load_quantized", load)
+        yield
+
+
+@pytest.fixture(scope="session")
+def qat_run(float_run, command, loaded_once):
     """The float run after an epoch of quantization-aware training."""
     from keras_bisenet.training.run import Run
 

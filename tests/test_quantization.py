@@ -30,26 +30,10 @@ from keras_bisenet.quantization import qat, quantizer
 from keras_bisenet.quantization.quantizer import float_deployment_model, load_quantized
 from keras_bisenet.runtime.interpreter import open_interpreter
 from keras_bisenet.runtime.segmenter import Segmenter
+from keras_bisenet.training.config import QuantizationConfig, TrainingConfig
 from keras_bisenet.training.run import Run
 
 SIZE = (64, 96)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def loaded_once():
-    """Building a quantization-aware model takes seconds: the tests share those of one run."""
-    models = {}
-
-    def load(run, size=None):
-        key = run.path, size or run.config.size
-        if key not in models:
-            models[key] = load_quantized(run, size)
-        return models[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (quantizer, convert_module):
-            patch.setattr(module, "load_quantized", load)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -497,12 +481,8 @@ def test_a_killed_quantization_goes_on_to_the_same_weights(tmp_path, float_run, 
 @pytest.mark.slow
 def test_converting_512x1024_takes_less_than_a_minute(tmp_path, float_run):
     """The paper's network at the paper's size, its weights untrained."""
-    config = keras_bisenet.training.config.make_config(
-        keras_bisenet.training.config.TrainingConfig,
-        {"dataset": "streets", "data_dir": float_run.config.data_dir, "size": "512x1024"},
-    )
-    quantization = keras_bisenet.training.config.QuantizationConfig()
-    run = Run.create(tmp_path / "run", config, float_run.label_map, quantization)
+    config = TrainingConfig("streets", float_run.config.data_dir, size=(512, 1024))
+    run = Run.create(tmp_path / "run", config, float_run.label_map, QuantizationConfig())
     bisenetv2(11).save(run.model_file)
     model = float_deployment_model(run)
     quantized = qat.quantization_aware(model)

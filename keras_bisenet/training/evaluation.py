@@ -76,8 +76,8 @@ class KerasSegmenter:
         own_size = tuple(model.input_shape[1:3])
         if own_size not in ((None, None), tuple(size)):
             raise UsageError("size: this model takes {}x{} alone".format(*own_size))
-        self._models = {tuple(size): model}
-        self.size = size
+        self.size = tuple(size)
+        self._models = {self.size: model}
         self.flip = flip
         self.scales = tuple(scales)
 
