@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from click.testing import CliRunner
 
 # TensorFlow reads it when it is imported, here or in a subprocess.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ROOT = Path(__file__).parents[1]
 
 TRAINING_HALF = {
     "test_bisenetv2.py",
@@ -100,7 +104,7 @@ def trained():
 @pytest.fixture(scope="session")
 def float_run(tmp_path_factory, tiny, trained):
     """A run that has learnt a little: road and sky."""
-    config = tiny(epochs=24, validate_every=8, optimizer="adamw", learning_rate=0.01)
+    config = tiny(epochs=20, validate_every=10, optimizer="adamw", learning_rate=0.01)
     return trained(tmp_path_factory.mktemp("runs") / "float", config)
 
 
@@ -119,23 +123,28 @@ def command():
 
 @pytest.fixture(scope="session")
 def loaded_once():
-    """Building a quantization-aware model takes seconds: the session has one of each run."""
+    """Building a model for a device takes seconds: the session has one of each run and size."""
     from keras_bisenet.lite import convert
     from keras_bisenet.quantization import quantizer
 
-    models = {}
-    load_quantized = quantizer.load_quantized
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("float_deployment_model", "load_quantized"):
+            load = _once(getattr(quantizer, name))
+            patch.setattr(quantizer, name, load)
+            patch.setattr(convert, name, load)
+        yield
 
-    def load(run, size=None):
+
+def _once(load):
+    models = {}
+
+    def load_once(run, size=None):
         key = run.path, size or run.config.size
         if key not in models:
-            models[key] = load_quantized(run, size)
+            models[key] = load(run, size)
         return models[key]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quantizer, "load_quantized", load)
-        patch.setattr(convert, "load_quantized", load)
-        yield
+    return load_once
 
 
 @pytest.fixture(scope="session")
@@ -150,7 +159,7 @@ def qat_run(float_run, command, loaded_once):
 
 
 @pytest.fixture(scope="session")
-def ptq_run(float_run, command):
+def ptq_run(float_run, command, loaded_once):
     """The float run with images for calibration."""
     from keras_bisenet.training.run import Run
 
@@ -161,7 +170,7 @@ def ptq_run(float_run, command):
 
 
 @pytest.fixture(scope="session")
-def float_file(float_run, command) -> Path:
+def float_file(float_run, command, loaded_once) -> Path:
     """The float run as a `.tflite` file."""
     path = float_run.path.parent / "float32.tflite"
     command("convert", float_run.path, "-o", path, "--precision", "float32")
@@ -177,13 +186,40 @@ def int8_file(qat_run, command) -> Path:
 
 
 @pytest.fixture(scope="session")
-def on_jax() -> dict:
-    """The environment of a subprocess whose Keras runs on JAX, on two devices."""
-    if importlib.util.find_spec("jax") is None:
-        pytest.skip("JAX is not installed: pip install 'keras-bisenet[test]'")
+def start_on_jax():
+    """A function that starts a Python program whose Keras runs on JAX, on two devices.
+
+    JAX compiles for a while, so tests start it early, and late call what this returns: a function
+    that waits for the end and returns what was printed.
+    """
+    processes = []
     # Without optimization XLA compiles in a fraction of the time, and runs as fast on tiny images.
     flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
-    return {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    environment = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+
+    def start(program, *arguments):
+        if importlib.util.find_spec("jax") is None:
+            return lambda: pytest.skip("JAX is not installed: pip install 'keras-bisenet[test]'")
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **environment},
+            cwd=ROOT,
+        )
+        processes.append(process)
+
+        def result() -> str:
+            output, _ = process.communicate()
+            assert process.returncode == 0, output
+            return output
+
+        return result
+
+    yield start
+    for process in processes:
+        process.kill()
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -276,7 +273,7 @@ def test_boosters_cost_nothing_at_inference():
     assert np.abs(difference).max() == 0.0
 
 
-# === Two Kerases, and the JAX backend ===
+# === Two Kerases ===
 
 
 @pytest.mark.parametrize(
@@ -297,31 +294,6 @@ def test_keras_3_and_keras_2_give_the_same_bits(options):
         difference = np.abs(ours.numpy() - theirs.numpy())
         assert difference.max() == 0.0
         assert ours.numpy().std() > 0.01
-
-
-ON_JAX = """
-import sys
-import keras
-import numpy as np
-from keras_bisenet import bisenetv2
-
-given = np.load(sys.argv[1])
-model = bisenetv2(5, (64, 96, 3), boosters=True, alpha=0.125, head_width=8)
-model.set_weights([given[str(i)] for i in range(len(given.files) - 1)])
-assert keras.backend.backend() == "jax"
-np.savez(sys.argv[2], *[np.asarray(x) for x in model.predict_on_batch(given["images"])])
-"""
-
-
-def test_the_jax_backend_gives_the_same_to_1e_4(tmp_path, on_jax):
-    model = small(boosters=True)
-    weights = {str(i): weight for i, weight in enumerate(model.get_weights())}
-    np.savez(tmp_path / "given.npz", images=images(), **weights)
-    arguments = [str(tmp_path / name) for name in ("given.npz", "found.npz")]
-    subprocess.run([sys.executable, "-c", ON_JAX, *arguments], check=True, env=on_jax)
-    found = np.load(tmp_path / "found.npz")
-    for ours, theirs in zip(model(images()), found.values()):
-        np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4)
 
 
 # === On a device ===
@@ -355,8 +327,14 @@ def test_the_deployment_model_takes_another_size():
     assert deployed.output_shape == (None, 4, 20, 5)
 
 
-@pytest.mark.parametrize("upsampling", UPSAMPLINGS)
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+@pytest.mark.parametrize(
+    ("aggregation", "upsampling"),
+    [
+        pytest.param(a, u, marks=[] if "bga" in a or "bilinear" in u else pytest.mark.slow)
+        for a in AGGREGATIONS
+        for u in UPSAMPLINGS
+    ],
+)
 def test_every_choice_trains_and_converts(aggregation, upsampling):
     options = {"aggregation": aggregation, "upsampling": upsampling}
     model = small(boosters=True, **options)
@@ -378,3 +356,40 @@ def test_every_choice_trains_and_converts(aggregation, upsampling):
     interpreter.invoke()
     answer = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
     np.testing.assert_allclose(answer, deployed(images(1)), rtol=0, atol=1e-3)
+
+
+# === On JAX ===
+
+ON_JAX = """
+import sys
+import keras
+import numpy as np
+from keras_bisenet import bisenetv2
+
+given = np.load(sys.argv[1])
+model = bisenetv2(5, (64, 96, 3), boosters=True, alpha=0.125, head_width=8)
+model.set_weights([given[str(i)] for i in range(len(given.files) - 1)])
+assert keras.backend.backend() == "jax"
+np.savez(sys.argv[2], *[np.asarray(x) for x in model.predict_on_batch(given["images"])])
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def jax_outputs(tmp_path_factory, start_on_jax):
+    """A function that waits for the five outputs of `small(boosters=True)` on JAX."""
+    given, found = (tmp_path_factory.mktemp("jax") / name for name in ("given.npz", "found.npz"))
+    weights = {str(i): weight for i, weight in enumerate(small(boosters=True).get_weights())}
+    np.savez(given, images=images(), **weights)
+    wait = start_on_jax(ON_JAX, given, found)
+
+    def outputs():
+        wait()
+        return list(np.load(found).values())
+
+    return outputs
+
+
+def test_the_jax_backend_gives_the_same_to_1e_4(jax_outputs):
+    model = small(boosters=True)
+    for ours, theirs in zip(model(images()), jax_outputs()):
+        np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4)

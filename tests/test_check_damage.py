@@ -120,8 +120,8 @@ def verdict(path, target: str, what: str) -> dict:
     assert report["passed"] == (result.exit_code == 0), what
     assert report["passed"] == all(f["severity"] != "error" for f in report["findings"]), what
     assert time.monotonic() - started < SECONDS, what
-    # Other tests of this process may have held more before.
-    assert largest_memory() < max(MEMORY, held + 1), what
+    # Other tests of this process may have held much before: a command adds little to it.
+    assert largest_memory() < max(MEMORY, held + MEMORY // 8), what
     return report
 
 

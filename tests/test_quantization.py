@@ -37,9 +37,9 @@ SIZE = (64, 96)
 
 
 @pytest.fixture(scope="module")
-def float_model(float_run):
+def float_model(float_run, loaded_once):
     """The float deployment model."""
-    return float_deployment_model(float_run)
+    return quantizer.float_deployment_model(float_run)
 
 
 @pytest.fixture(scope="module")
@@ -436,15 +436,16 @@ def test_a_quantized_run_is_never_overwritten(float_run, qat_run):
     )
 
 
+# === What takes longer ===
+
+
+@pytest.mark.slow
 def test_damaged_weights(tmp_path, qat_run):
     run = Run.create(tmp_path / "qat", qat_run.config, qat_run.label_map, qat_run.quantization)
     run.model_file.write_bytes(qat_run.model_file.read_bytes())
     run.quantized_weights_file.write_bytes(qat_run.quantized_weights_file.read_bytes()[:5000])
     with pytest.raises(UserError, match=f"^{run.quantized_weights_file}: damaged weights "):
         load_quantized(run)
-
-
-# === What takes longer ===
 
 
 @pytest.mark.slow

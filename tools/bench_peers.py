@@ -233,6 +233,7 @@ def train_keras(settings: dict) -> dict:
     from keras_bisenet.models import build_model
     from keras_bisenet.models.cost import cost_by_part
     from keras_bisenet.training.config import TrainingConfig
+    from keras_bisenet.training.losses import make_loss
     from keras_bisenet.training.optimizers import WarmupPolynomialDecay
     from keras_bisenet.training.trainer import compile_model
 
@@ -241,11 +242,11 @@ def train_keras(settings: dict) -> dict:
     options = {"boosters": True, "head_width": settings["head_width"]}
     size = tuple(settings["size"])
     config = TrainingConfig(
-        dataset="random", data_dir="", size=size, batch_size=settings["batch_size"], loss="ohem"
+        dataset="random", data_dir="", size=size, batch_size=settings["batch_size"]
     )
     model = build_model("bisenetv2", settings["num_classes"], **options)
     schedule = WarmupPolynomialDecay(config.peak_learning_rate, total_steps=1000, warmup_steps=100)
-    compile_model(model, config, schedule)
+    compile_model(model, config, schedule, make_loss("ohem"))
     images, masks = _random_batch(settings)
 
     def step():

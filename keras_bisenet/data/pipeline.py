@@ -82,6 +82,18 @@ class TrainingPipeline:
                     progress(1)
         self._decoded = decoded
 
+    def count_pixels(self) -> np.ndarray:
+        """Pixels of the split by class: int64 `[num_classes]`.
+
+        Raises:
+            UserError: As `preload`.
+        """
+        pixels = np.zeros(256, np.int64)
+        masks = (mask for _, mask in self._decoded or map(self.dataset.read, self.samples))
+        for mask in masks:
+            pixels += np.bincount(mask.reshape(-1), minlength=256)
+        return pixels[: self.dataset.label_map.num_classes]
+
     def batches(self, first_epoch: int = 0) -> tf.data.Dataset:
         """The batches of `first_epoch` and of all epochs after it.
 

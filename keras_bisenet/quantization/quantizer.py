@@ -23,9 +23,8 @@ from keras_bisenet.runtime.geometry import Fit
 from keras_bisenet.training.config import QuantizationConfig, TrainingConfig
 from keras_bisenet.training.evaluation import KerasSegmenter
 from keras_bisenet.training.loop import TrainingLoop
-from keras_bisenet.training.losses import make_loss
 from keras_bisenet.training.run import Run
-from keras_bisenet.training.trainer import load_model, open_pipeline
+from keras_bisenet.training.trainer import configured_loss, load_model, open_pipeline
 
 
 def quantize(source: Run, run: Run, config: QuantizationConfig) -> None:
@@ -72,7 +71,8 @@ def train_quantized(run: Run, config: QuantizationConfig) -> list[dict[str, floa
         end_learning_rate=0.0,
         power=training.power,
     )
-    quantized.compile(optimizer=tf_keras.optimizers.Adam(schedule), loss=_full_size_loss(training))
+    loss = configured_loss(training, pipeline)
+    quantized.compile(optimizer=tf_keras.optimizers.Adam(schedule), loss=_full_size(loss))
     quantized.optimizer.build(quantized.trainable_variables)
     loop = TrainingLoop(
         run,
@@ -162,9 +162,8 @@ def calibration_images(
         yield Fit.of(image.shape[:2], training.size).place(image)
 
 
-def _full_size_loss(training: TrainingConfig):
+def _full_size(loss):
     """The float run's loss, on logits brought to the masks' size as the runtime does."""
-    loss = make_loss(training.loss, training.ohem_threshold, training.ohem_share)
 
     def full_size_loss(class_ids, logits):
         return loss(class_ids, ops.image.resize(logits, class_ids.shape[1:3], "bilinear"))

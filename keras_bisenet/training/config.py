@@ -11,6 +11,7 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 
+from keras_bisenet.data.class_weights import check_class_weighting
 from keras_bisenet.errors import UsageError
 from keras_bisenet.files import write_text
 from keras_bisenet.models import MODEL_OPTIONS
@@ -54,6 +55,9 @@ class TrainingConfig:
     loss: str = "cross_entropy"  # or ohem
     ohem_threshold: float = 0.7
     ohem_share: float = 1 / 16  # at least this share of the pixels counts
+    class_weights: str = "none"  # or sqrt, enet, median, or numbers: 1,1,2.5
+    dice: float = 0.0  # factor of the Dice loss, added
+    lovasz: float = 0.0  # factor of the Lovász softmax, added
     ema: float | None = None  # momentum of an average of the weights, such as 0.998
 
     # --- course of the run ---
@@ -68,7 +72,8 @@ class TrainingConfig:
         _check_choice("loss", self.loss, ("cross_entropy", "ohem"))
         _check_positive(self, "epochs", "batch_size", "accumulate", "validate_every")
         _check_positive(self, "learning_rate", "power", "early_stop")
-        _check_not_negative(self, "weight_decay", "warmup_epochs")
+        _check_not_negative(self, "weight_decay", "warmup_epochs", "dice", "lovasz")
+        check_class_weighting(self.class_weights)
         _check_share(self, "momentum", "ohem_threshold", "ohem_share", "jitter", "ema")
         _check_seed(self.seed)
         if not 0 < self.scale[0] <= self.scale[1]:

@@ -13,6 +13,7 @@ import keras
 
 from keras_bisenet.data import load_dataset
 from keras_bisenet.data.augmentation import Augmentation
+from keras_bisenet.data.class_weights import class_weights
 from keras_bisenet.data.pipeline import TrainingPipeline
 from keras_bisenet.errors import UserError
 from keras_bisenet.files import replacing
@@ -56,7 +57,7 @@ def train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
         warmup_steps=round(config.warmup_epochs * pipeline.steps_per_epoch),
         power=config.power,
     )
-    compile_model(model, config, schedule)
+    compile_model(model, config, schedule, configured_loss(config, pipeline))
     # Shares its weights with the model, and leaves the boosters out.
     inference = keras.Model(model.inputs, model.outputs[0], name=config.model.replace("-", "_"))
     loop = TrainingLoop(
@@ -85,9 +86,27 @@ def open_pipeline(config: TrainingConfig, batch_size: int, seed: int, augmentati
     return dataset, pipeline
 
 
-def compile_model(model, config: TrainingConfig, schedule) -> None:
+def configured_loss(config: TrainingConfig, pipeline: TrainingPipeline):
+    """The loss that `config` describes, with class weights as the split asks for them.
+
+    Raises:
+        UsageError: When the class weights do not fit the classes.
+    """
+    needs_pixels = config.class_weights != "none"
+    return make_loss(
+        config.loss,
+        class_weights=class_weights(config.class_weights, pipeline.count_pixels())
+        if needs_pixels
+        else None,
+        ohem_threshold=config.ohem_threshold,
+        ohem_share=config.ohem_share,
+        dice=config.dice,
+        lovasz=config.lovasz,
+    )
+
+
+def compile_model(model, config: TrainingConfig, schedule, loss) -> None:
     """Gives the model its loss on every output, and a built optimizer."""
-    loss = make_loss(config.loss, config.ohem_threshold, config.ohem_share)
     optimizer = make_optimizer(
         config.optimizer,
         schedule,
