@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from keras_bisenet.cli.options import SIZE, load_tensorflow, training_half
-from keras_bisenet.errors import UsageError
+from keras_bisenet.cli.options import SIZE, TARGETS, load_tensorflow, training_half
 from keras_bisenet.files import write_bytes
 
 PRECISIONS = ["int8", "int16x8", "float16", "dynamic", "float32"]
@@ -16,7 +15,7 @@ PRECISIONS = ["int8", "int16x8", "float16", "dynamic", "float32"]
 @click.command("convert")
 @click.argument("run_dir", metavar="RUN", type=click.Path())
 @click.option("-o", "--output", required=True, type=click.Path(), help="The .tflite file to write.")
-@click.option("--target", type=click.Choice(["cpu"]), help="What will run it.  [the run's]")
+@click.option("--target", type=click.Choice(TARGETS), help="What will run it.  [the run's]")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True)
 @click.option("--size", type=SIZE, help="Height x width of the input.  [the run's]")
 @click.option(
@@ -35,15 +34,10 @@ def command(run_dir, output, target, precision, size, io):
         from keras_bisenet.training.run import Run
 
         run = Run.open(run_dir)
-        quantization = run.quantization
-        if target and quantization and target != quantization.target:
-            raise UsageError(
-                f"{run_dir}: quantized for {quantization.target}: quantize with --target {target}"
-            )
         load_tensorflow()
         from keras_bisenet.lite.convert import convert
 
-    content = convert(run, precision=precision, size=size, io=io)
+    content = convert(run, target=target, precision=precision, size=size, io=io)
     write_bytes(output, content)
     click.echo(f"{output}: {precision}, {len(content) / 2**20:.2f} MiB")
     if Path(output).suffix != ".tflite":

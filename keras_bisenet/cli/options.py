@@ -28,6 +28,7 @@ class Size(click.ParamType):
 
 
 SIZE = Size()
+TARGETS = ("cpu", "coral", "nnapi")
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.lite.metadata import DeploymentRecord, add_metadata
+from keras_bisenet.quantization.forms import FORMS
 from keras_bisenet.quantization.quantizer import float_deployment_model, load_quantized
 from keras_bisenet.training.run import Run
 
@@ -37,6 +38,7 @@ PRECISIONS = {
 def convert(
     run: Run,
     *,
+    target: str | None = None,
     precision: str = "int8",
     size: tuple[int, int] | None = None,
     io: str = "int8",
@@ -47,6 +49,7 @@ def convert(
 
     Args:
         run: A float run, or one that was quantized.
+        target: What will run it, of `quantization.forms.FORMS`. Defaults to the run's.
         precision: What weights and activations are; see the table above.
         size: `(height, width)` of the input, multiples of 32. Defaults to the run's.
         io: "int8" or "uint8": what the input and the output of an int8 file are.
@@ -55,13 +58,15 @@ def convert(
         The file's content.
 
     Raises:
-        UsageError: When the run cannot have that precision, or the size does not fit.
+        UsageError: When the run cannot have that precision or target, or the size does not fit.
         UserError: When the run holds no model yet.
     """
     config, quantization = run.config, run.quantization
     size = size or config.size
     mode = quantization.mode if quantization else None
     check_precision(run, mode, precision)
+    target = target or (quantization.target if quantization else "cpu")
+    check_target(run, target, precision)
     load = load_quantized if mode == "qat" else float_deployment_model
     model = load(run, size)
 
@@ -73,7 +78,7 @@ def convert(
         content = converter.convert()
     record = DeploymentRecord(
         model=config.model,
-        target=quantization.target if quantization else "cpu",
+        target=target,
         precision=precision,
         dataset=config.dataset,
         label_map=run.label_map,
@@ -102,6 +107,23 @@ def check_precision(run: Run, mode: str | None, precision: str) -> None:
         f"{run.path}: a run quantized with {mode} converts to {', '.join(PRECISIONS[mode])}, "
         f"not to {precision}"
     )
+
+
+def check_target(run: Run, target: str, precision: str) -> None:
+    """Raises a UsageError, naming the cure, unless the target takes the run and the precision."""
+    quantization = run.quantization
+    if quantization is None and target == "coral":
+        raise UsageError(
+            f"{run.path}: the Edge TPU takes 8-bit files alone: quantize first "
+            f"(keras-bisenet quantize {run.path} --run {run.path}-coral --target coral)"
+        )
+    if target == "coral" and precision != "int8":
+        raise UsageError(f"--precision {precision}: the Edge TPU takes int8 alone")
+    if quantization and FORMS[target] != FORMS[quantization.target]:
+        raise UsageError(
+            f"{run.path}: quantized for {quantization.target}, whose network has another form: "
+            f"quantize the float run again with --target {target}"
+        )
 
 
 def _converter(model, size: tuple[int, int]):

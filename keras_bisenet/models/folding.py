@@ -29,7 +29,8 @@ def deployment_model(source, name: str, input_shape=None, *, keras=keras3, **opt
         name: str. The model's name in `models.MODELS`.
         input_shape: `(height, width, 3)`; defaults to the source's.
         keras: The Keras that builds it: `keras` (the default) or `tf_keras`.
-        **options: The arguments that `source` was built with.
+        **options: The arguments that `source` was built with. A function for `upsampling` may
+            add layers that `source` lacks: they keep their initial weights.
 
     Returns:
         A model from images to the main head's logits, at stride 8 (or 1, where the last
@@ -44,8 +45,10 @@ def deployment_model(source, name: str, input_shape=None, *, keras=keras3, **opt
         **{**options, "boosters": False, "context_norm": False},
     )
     folded = _folded_context(source)
+    trained = {layer.name for layer in source.layers}
     for layer in model.layers:
-        if layer.weights:
+        is_new = callable(options.get("upsampling")) and layer.name not in trained
+        if layer.weights and not is_new:
             values = folded.get(layer.name) or source.get_layer(layer.name).get_weights()
             layer.set_weights(values)
     last = model.get_layer("head_upsample")

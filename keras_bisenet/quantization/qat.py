@@ -45,6 +45,8 @@ from tensorflow_model_optimization.python.core.quantization.keras.graph_transfor
     model_transformer,
 )
 
+from keras_bisenet.quantization.forms import AsymmetricUpSampling2D
+
 quantization = tfmot.quantization.keras
 layers = tf_keras.layers
 
@@ -82,7 +84,8 @@ def quantization_aware(model):
     for layer, source in zip(annotated.layers, model.layers):
         if source.weights:
             layer.layer.set_weights(source.get_weights())
-    with quantization.quantize_scope({"LayerConfig": LayerConfig}):
+    custom = {"LayerConfig": LayerConfig, "AsymmetricUpSampling2D": AsymmetricUpSampling2D}
+    with quantization.quantize_scope(custom):
         quantized = quantization.quantize_apply(annotated, scheme=Scheme())
     _fix_input_range(quantized)
     return quantized
@@ -90,7 +93,7 @@ def quantization_aware(model):
 
 WEIGHTED = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose)
 # TFLite's kernels for these have one scale for input and output.
-MIXING = (layers.AveragePooling2D, layers.UpSampling2D)
+MIXING = (layers.AveragePooling2D, layers.UpSampling2D, AsymmetricUpSampling2D)
 CHOOSING = (layers.MaxPooling2D,)
 
 

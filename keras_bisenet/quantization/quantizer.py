@@ -19,6 +19,7 @@ from keras_bisenet.files import replacing
 from keras_bisenet.models.folding import deployment_model
 from keras_bisenet.progress import progress_bar
 from keras_bisenet.quantization import qat
+from keras_bisenet.quantization.forms import model_options
 from keras_bisenet.runtime.geometry import Fit
 from keras_bisenet.training.config import QuantizationConfig, TrainingConfig
 from keras_bisenet.training.evaluation import KerasSegmenter
@@ -102,7 +103,7 @@ def prepare_calibration(run: Run, config: QuantizationConfig) -> None:
 
 
 def float_deployment_model(run: Run, size=None):
-    """The float model of a run as it is put on a device, in tf_keras.
+    """The float model of a run as it is put on a device, in tf_keras and its target's form.
 
     Args:
         run: A float run, or a quantized one, which keeps the model that it started from.
@@ -118,7 +119,9 @@ def float_deployment_model(run: Run, size=None):
         training.model,
         (*(size or training.size), 3),
         keras=tf_keras,
-        **training.model_options,
+        **model_options(
+            run.quantization.target if run.quantization else "cpu", training.model_options
+        ),
     )
 
 

@@ -102,7 +102,7 @@ class QuantizationConfig:
 
     def __post_init__(self):
         _check_choice("mode", self.mode, ("qat", "ptq"))
-        _check_choice("target", self.target, ("cpu",))
+        _check_choice("target", self.target, ("cpu", "coral", "nnapi"))
         _check_positive(self, "epochs", "batch_size", "learning_rate", "calibration_images")
         _check_seed(self.seed)
 

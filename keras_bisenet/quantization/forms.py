@@ -1,0 +1,83 @@
+"""The forms that targets want the network in.
+
+`cpu` and `nnapi` take the network as it was trained. The Edge TPU takes a bilinear resize only in
+TensorFlow 1's form (RESIZE_BILINEAR up to version 2, half_pixel_centers=False), whose samples
+start at a pixel's corner: an enlargement by f moves the picture by (f - 1) / 2 of its new pixels
+to the top left. For the x4 of the aggregation that is 12 pixels of the image. A depthwise
+convolution before the resize moves it back, by linear interpolation between neighbours, and is
+fine-tuned with all other weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+FORMS = {"cpu": "half-pixel", "nnapi": "half-pixel", "coral": "asymmetric"}
+"""The form of the bilinear resizes, by target, in ONNX's words for them."""
+
+
+class AsymmetricUpSampling2D(tf_keras.layers.Layer):
+    """Bilinear enlargement that samples from each pixel's corner: half_pixel_centers=False.
+
+    Args:
+        size: int. The factor.
+    """
+
+    interpolation = "bilinear"
+
+    def __init__(self, size: int, **options):
+        super().__init__(**options)
+        self.size = size
+
+    def call(self, x):
+        size = self.size * tf.shape(x)[1:3] if None in x.shape[1:3] else self._enlarged(x.shape)
+        return tf.raw_ops.ResizeBilinear(images=x, size=size, half_pixel_centers=False)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *self._enlarged(input_shape), input_shape[3])
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size}
+
+    def _enlarged(self, shape) -> tuple:
+        return tuple(side and side * self.size for side in shape[1:3])
+
+
+def model_options(target: str, options: dict) -> dict:
+    """The arguments of a model for a target, in tf_keras.
+
+    Args:
+        target: One of `FORMS`.
+        options: The arguments that the model was trained with.
+    """
+    trained = options.get("upsampling", "bilinear")
+    if FORMS[target] == "asymmetric" and trained == "bilinear":
+        return {**options, "upsampling": _moved_and_enlarged}
+    return options
+
+
+def _moved_and_enlarged(factor: int, name: str):
+    """A function from a tensor to its enlargement, in place although asymmetric."""
+    move = tf_keras.layers.DepthwiseConv2D(
+        3,
+        padding="same",
+        use_bias=False,
+        depthwise_initializer=_move_initializer(factor),
+        name=f"{name}_move",
+    )
+    enlarge = AsymmetricUpSampling2D(factor, name=name)
+    return lambda x: enlarge(move(x))
+
+
+def _move_initializer(factor: int):
+    """A 3x3 kernel that moves a picture (factor - 1) / 2 new pixels to the bottom right."""
+    distance = (factor - 1) / 2 / factor  # in old pixels, below 1/2
+    line = np.array([distance, 1 - distance, 0.0])  # the pixel before has a share in each
+
+    def initialize(shape, dtype=None, **_):
+        kernel = np.outer(line, line)[:, :, None, None]
+        return tf.constant(np.broadcast_to(kernel, shape), dtype or tf.float32)
+
+    return initialize
