@@ -16,6 +16,7 @@ from keras_bisenet.cli.check import _lines
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.lite.check import Finding, check
 from keras_bisenet.lite.compare import Comparison
+from keras_bisenet.lite.layer_noise import LayerNoise
 from keras_bisenet.lite.metadata import add_metadata
 
 SHAPE = (1, 8, 8, 4)
@@ -214,6 +215,43 @@ def test_a_comparison_that_falls_short(model):
         "against the run, 3 images of test: mIoU 0.5500 against 0.6000, 90.00% of the pixels agree"
     )
     assert lines[-1].startswith("falls short for coral: 2 of 2")
+
+
+def test_the_worst_layers_come_first(model):
+    layers = [LayerNoise(f"layer_{i}", i, "CONV_2D", 3.0 + i, 2.0 + i / 2) for i in range(11)]
+    layers.append(LayerNoise("pool", 11, "MAX_POOL_2D", None, 20.0))
+    comparison = Comparison(
+        images=3,
+        split="val",
+        agreement=1.0,
+        miou_file=0.6,
+        miou_run=0.6,
+        largest_difference=1.0,
+        mean_difference=0.1,
+        is_twin=True,
+        layers=tuple(layers),
+        operators=13,
+    )
+    lines = _lines(check(model), comparison, False)
+    assert lines[:3] == [
+        "signal-to-noise by layer against the run's float model, the 10 worst of 12 (13 "
+        "operators):",
+        "layer       operator      own  in all",
+        "layer_0  0  CONV_2D    3.0 dB  2.0 dB",
+    ]
+    assert lines[11].startswith("layer_9  9  CONV_2D   12.0 dB") and lines[12] == ""
+    lines = _lines(check(model), replace(comparison, layers=comparison.layers[-1:]), False)
+    assert lines[2] == "pool   11  MAX_POOL_2D  exact  20.0 dB"
+    found = comparison.to_json()
+    assert found["operators"] == 13 and found["passed"]
+    assert found["layers"][-1] == {
+        "layer": "pool",
+        "operator": 11,
+        "op": "MAX_POOL_2D",
+        "own": None,
+        "total": 20.0,
+    }
+    json.dumps(found)
 
 
 # What is worth knowing of any file

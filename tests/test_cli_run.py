@@ -12,6 +12,7 @@ from PIL import Image
 from tflite_tiny import NAMES, PALETTE, class_of, tiny_model
 
 from keras_bisenet.cli import main
+from keras_bisenet.pretrained import pretrained_model
 from keras_bisenet.runtime.drawing import overlay_with_legend
 
 SIZE = (32, 48)
@@ -59,6 +60,27 @@ def test_an_image_to_a_file_in_a_new_folder(tmp_path, model, image):
     assert line.endswith(" ms  red 75%, blue 25%")
     assert summary.startswith("1 done: mean ") and summary.endswith(f"written to {out}")
     assert [path.name for path in out.parent.iterdir()] == ["answer.png"]
+
+
+def test_without_a_model_it_is_the_packaged_one(tmp_path, image):
+    packaged, named = tmp_path / "packaged.png", tmp_path / "named.png"
+    for arguments in ((image, "-o", packaged), (pretrained_model(), image, "-o", named)):
+        result = CliRunner().invoke(main, ["run", *map(str, arguments)])
+        assert result.exit_code == 0, result.output
+    assert packaged.read_bytes() == named.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model.tflite"], "model.tflite: a model and nothing to segment: name an image, folder,"),
+        (["m.tflite", "a.png", "b.png"], "one MODEL and one SOURCE, not 3 names: quote a pattern"),
+    ],
+)
+def test_a_wrong_number_of_names(tmp_path, arguments, message):
+    result = CliRunner().invoke(main, ["run", *arguments, "-o", str(tmp_path / "out.png")])
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1].startswith(f"Error: {message}")
 
 
 def test_alpha_is_how_strongly_the_overlay_covers(tmp_path, model, image):

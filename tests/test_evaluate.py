@@ -19,7 +19,13 @@ from keras_bisenet.data.streets import generate_streets
 from keras_bisenet.label_map import VOID, LabelMap
 from keras_bisenet.models.bisenetv2 import bisenetv2
 from keras_bisenet.runtime.geometry import Fit
-from keras_bisenet.training.evaluation import KerasSegmenter, resized_logits, score
+from keras_bisenet.training.evaluation import (
+    KerasSegmenter,
+    SlidingWindows,
+    resized_logits,
+    score,
+    window_starts,
+)
 from keras_bisenet.training.trainer import load_model
 
 LABELS = LabelMap(("a", "b", "c"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
@@ -84,6 +90,51 @@ def test_resized_logits_interpolate_the_part_with_the_image():
     found = resized_logits(logits, fit)[..., 0]
     np.testing.assert_allclose(found[0], [0, 0.25, 0.75, 1.25])
     np.testing.assert_allclose(found[:, 0], [0, 0.75, 2.25, 3])
+
+
+# === Sliding windows ===
+
+
+@pytest.mark.parametrize(
+    ("length", "starts"),
+    [(50, [0]), (60, [0]), (61, [0, 1]), (100, [0, 40]), (101, [0, 20, 41]), (140, [0, 40, 80])],
+)
+def test_windows_of_60_overlap_by_20_at_least(length, starts):
+    assert window_starts(length, 60, 1 / 3) == starts
+
+
+def test_windows_see_the_image_unscaled_and_average():
+    """Logits that are the window's own pixels, and a constant that tells windows apart."""
+    seen = []
+
+    def logits(window, fit):
+        seen.append(window.shape[:2])
+        return np.stack([window[..., 0].astype(np.float32), np.full(fit.network_size, 100.0)], -1)
+
+    image = np.random.default_rng(0).integers(0, 255, (32, 80, 3)).astype(np.uint8)
+    answer = SlidingWindows(logits, (32, 48)).segment(image)
+    assert seen == [(32, 48)] * 2
+    np.testing.assert_array_equal(answer, image[..., 0] < 100)
+
+    votes = iter((1.0, 3.0))
+
+    def one_of_two(window, fit):
+        return np.stack([np.full(fit.network_size, v, np.float32) for v in (next(votes), 1.5)], -1)
+
+    answer = SlidingWindows(one_of_two, (32, 48)).segment(image)
+    # 1 and 3 against 1.5: the second class on the left alone; where both windows are, 2 wins.
+    assert (answer[:, :32] == 1).all() and (answer[:, 32:] == 0).all()
+
+
+def test_an_image_that_fits_is_one_window(float_run, int8_file, streets):
+    dataset = load_dataset("streets", streets)
+    image, _ = dataset.read(dataset.split("test")[0])
+    for model in (float_run.path, int8_file):
+        whole, windows = (
+            open_segmenter(model, dataset.label_map, windows=windows)(image)
+            for windows in (False, True)
+        )
+        assert (whole == windows).mean() > 0.999  # interpolated by another library
 
 
 # === The command ===

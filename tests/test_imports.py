@@ -23,7 +23,7 @@ LAYERS = (
     ("training",),
     ("data", "models"),
     ("runtime",),
-    ("errors", "files", "label_map", "progress", "version"),
+    ("errors", "files", "label_map", "pretrained", "progress", "version"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -19,6 +19,7 @@ from keras_bisenet.version import __version__
 COMMANDS = {
     "train": ("train", "Train a model on images with pixel labels."),
     "evaluate": ("evaluate", "Measure mIoU of a run, a .keras or a .tflite file over a split."),
+    "report": ("report", "Write a run's curves, scores and pictures into one HTML page."),
     "quantize": ("quantize", "Quantize a trained run (QAT, or post-training)."),
     "convert": ("convert", "Convert a run to a .tflite file."),
     "check": ("check", "Check a .tflite file against its target and its trained model."),

@@ -8,6 +8,7 @@ import click
 
 from keras_bisenet import files
 from keras_bisenet.cli.options import load_tensorflow, training_half
+from keras_bisenet.cli.tables import printable, short, table
 from keras_bisenet.errors import UsageError
 from keras_bisenet.lite.check import TARGETS, Finding, OperatorVerdict, Report, check
 from keras_bisenet.lite.model_file import Tensor
@@ -18,6 +19,8 @@ RUNNERS = {"coral": "the Edge TPU", "nnapi": "NNAPI", "cpu": "XNNPACK"}
 
 PLACES = {"coral": "the CPU", "nnapi": "the CPU", "cpu": "TFLite's own kernels"}
 """Where the operators run that the target does not take."""
+
+SHOWN_LAYERS = 10
 
 
 @click.command("check")
@@ -43,6 +46,9 @@ def command(model, target, operators, against, data_dir, split, images, json_fil
 
     Shows which operators the target takes, and for the others which rule says so. MODEL may be
     any TFLite file. Exits with 0 when it passes and with 1 when it falls short.
+
+    With --against also the layers that quantization harms most: by the noise of their own, which
+    points to the culprit, and in all, with what came in.
     """
     if not against and (data_dir or split or images):
         raise UsageError("--data-dir, --split and --images go with --against RUN")
@@ -88,24 +94,24 @@ def _lines(report: Report, comparison, with_mapped: bool) -> list[str]:
     if shown:
         header = ("", "operator", "version", "output", "type", "mapped", "reason")
         rows = [_operator_row(operator) for operator in shown]
-        lines += [*_table([header, *rows], right=(0, 2)), ""]
+        lines += [*table([header, *rows], right=(0, 2)), ""]
     lines += [line for finding in report.findings for line in _finding_lines(finding)]
     if report.findings:
         lines.append("")
     if comparison:
-        lines += [_comparison_line(comparison), ""]
-    return [*map(_printable, lines), _verdict(report)]
+        lines += [*_layer_lines(comparison), _comparison_line(comparison), ""]
+    return [*map(printable, lines), _verdict(report)]
 
 
 def _operator_row(operator: OperatorVerdict) -> tuple:
     return (
         operator.index,
-        _short(operator.name, 40),
+        short(operator.name, 40),
         operator.version,
         " ".join(shown_shape(tensor) for tensor in operator.outputs[:3]),
         _type(operator.outputs[0]) if operator.outputs else "",
         "yes" if operator.mapped else "no",
-        _short(operator.reason, 200),
+        short(operator.reason, 200),
     )
 
 
@@ -121,10 +127,33 @@ def _type(tensor: Tensor) -> str:
 
 def _finding_lines(finding: Finding) -> list[str]:
     place = "" if finding.operator is None else f"operator {finding.operator}: "
-    lines = [f"{finding.severity:<8} {finding.rule}: {place}{_short(finding.message, 400)}"]
+    lines = [f"{finding.severity:<8} {finding.rule}: {place}{short(finding.message, 400)}"]
     if finding.source:
         lines.append(f"{'':<8} {finding.source}")
     return lines
+
+
+def _layer_lines(comparison) -> list[str]:
+    """The worst layers; none where the file has none of the run's."""
+    layers = comparison.layers
+    if not layers:
+        return []
+    count = min(len(layers), SHOWN_LAYERS)
+    header = ("layer", "", "operator", "own", "in all")
+    rows = [
+        (layer.layer, layer.operator, layer.op, _decibels(layer.own), _decibels(layer.total))
+        for layer in layers[:count]
+    ]
+    return [
+        f"signal-to-noise by layer against the run's float model, the {count} worst of "
+        f"{len(layers)} ({comparison.operators} operators):",
+        *table([header, *rows], right=(1, 3, 4)),
+        "",
+    ]
+
+
+def _decibels(ratio: float | None) -> str:
+    return "exact" if ratio is None else f"{ratio:.1f} dB"
 
 
 def _comparison_line(comparison) -> str:
@@ -148,25 +177,3 @@ def _verdict(report: Report) -> str:
 def _runs_not(report: Report) -> bool:
     """Whether the runtime refuses the file as a whole, which is one finding and not many."""
     return any(f.rule == "runtime" and f.severity == "error" for f in report.findings)
-
-
-def _short(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 3] + "..."
-
-
-def _printable(line: str) -> str:
-    """`line`, which may quote the file, without control characters."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
-
-
-def _table(rows: list[tuple], right: tuple[int, ...]) -> list[str]:
-    """Rows as aligned lines; the columns in `right` are flush right."""
-    rows = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return [
-        "  ".join(
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
-    ]

@@ -25,10 +25,17 @@ PRECISIONS = ["int8", "int16x8", "float16", "dynamic", "float32"]
     show_default=True,
     help="Input and output of an int8 file.",
 )
-def command(run_dir, output, target, precision, size, io):
+@click.option(
+    "--golden/--no-golden",
+    default=True,
+    help="Also write inputs and the answers to them, for tools/check_tflite.py.  [default: golden]",
+)
+def command(run_dir, output, target, precision, size, io, golden):
     """Convert RUN to a .tflite file.
 
     An int8 file comes from a quantized run, and computes in integers from input to output.
+    Beside model.tflite, model.golden.npz holds what it answers here: tools/check_tflite.py shows
+    on any device that it answers the same there.
     """
     with training_half():
         from keras_bisenet.training.run import Run
@@ -36,9 +43,14 @@ def command(run_dir, output, target, precision, size, io):
         run = Run.open(run_dir)
         load_tensorflow()
         from keras_bisenet.lite.convert import convert
+    from keras_bisenet.lite.golden import write_with_golden
 
     content = convert(run, target=target, precision=precision, size=size, io=io)
-    write_bytes(output, content)
-    click.echo(f"{output}: {precision}, {len(content) / 2**20:.2f} MiB")
+    shown = f"{output}: {precision}, {len(content) / 2**20:.2f} MiB"
+    if golden:
+        shown += f"; golden answers: {write_with_golden(output, content)}"
+    else:
+        write_bytes(output, content)
+    click.echo(shown)
     if Path(output).suffix != ".tflite":
         click.echo(f"note: other programs expect the name to end in .tflite, not {output}")

@@ -7,6 +7,7 @@ import json
 import click
 
 from keras_bisenet import files
+from keras_bisenet.cli.tables import printable, short, table
 from keras_bisenet.lite.metadata import read_metadata, read_standard_metadata
 from keras_bisenet.lite.model_file import (
     ModelFile,
@@ -124,7 +125,7 @@ def _lines(report: dict) -> list[str]:
     facts = [f"{report['size']:,} bytes", _shown(report["description"])]
     lines = [f"{click.format_filename(report['file'])}: {', '.join(filter(None, facts))}"]
     for title in ("inputs", "outputs"):
-        lines += ["", title.capitalize(), *_table(_tensor_row(t) for t in report[title])]
+        lines += ["", title.capitalize(), *_indented(_tensor_row(t) for t in report[title])]
     if report["metadata"]:
         lines += ["", "Metadata", *_record_lines(report["metadata"])]
     elif report["standard_metadata"]:
@@ -136,7 +137,7 @@ def _lines(report: dict) -> list[str]:
     ]
     count = sum(kind["count"] for kind in report["operator_counts"])
     total = ("total", count, f"{report['macs']:,}", f"{report['parameters']:,}")
-    lines += ["", *_table([header, *kinds, total], right=(1, 2, 3))]
+    lines += ["", *_indented([header, *kinds, total], right=(1, 2, 3))]
     if report["subgraphs"] > 1:
         lines.append(f"  In {report['subgraphs']} subgraphs, each counted once.")
     if any(kind["custom"] for kind in report["operator_counts"]):
@@ -144,7 +145,7 @@ def _lines(report: dict) -> list[str]:
     if "operators" in report:
         header = ("", "operator", "version", "output", "type", "activation", "MACs")
         rows = [_operator_row(operator, report["subgraphs"]) for operator in report["operators"]]
-        lines += ["", *_table([header, *rows], right=(0, 2, 6))]
+        lines += ["", *_indented([header, *rows], right=(0, 2, 6))]
     return lines
 
 
@@ -189,8 +190,8 @@ def _record_lines(record: dict) -> list[str]:
         for number, entry in enumerate(record["classes"])
     ]
     return [
-        *_table((name, _shown(str(value))) for name, value in facts),
-        *(f"  {line}" for line in _table(classes, right=(0,))),
+        *_indented((name, _shown(str(value))) for name, value in facts),
+        *(f"  {line}" for line in _indented(classes, right=(0,))),
     ]
 
 
@@ -205,7 +206,7 @@ def _standard_lines(metadata: dict) -> list[str]:
             ]
             facts += [f"{file['type']} in {file['name']}" for file in tensor.get("files", ())]
             rows.append((title[:-1], _shown("; ".join(filter(None, facts)), longest=200)))
-    return _table(rows)
+    return _indented(rows)
 
 
 def _operator_row(operator: dict, num_subgraphs: int) -> tuple:
@@ -222,25 +223,14 @@ def _operator_row(operator: dict, num_subgraphs: int) -> tuple:
     )
 
 
+def _indented(rows, right: tuple[int, ...] = ()) -> list[str]:
+    return table(rows, right, indent="  ")
+
+
 def _shape(sides: list[int]) -> str:
     return "x".join("?" if side < 0 else str(side) for side in sides) or "scalar"
 
 
 def _shown(text: str, longest: int = 100) -> str:
-    """`text` of a file as a line of a terminal: short, without control characters."""
-    text = text if len(text) <= longest else text[: longest - 3] + "..."
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def _table(rows, right: tuple[int, ...] = ()) -> list[str]:
-    """Rows as aligned, indented lines; the columns in `right` are flush right."""
-    rows = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return [
-        "  "
-        + "  ".join(
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
-    ]
+    """`text` of a file as a line of a terminal."""
+    return printable(short(text, longest))

@@ -18,6 +18,7 @@ def open_segmenter(
     size: tuple[int, int] | None = None,
     flip: bool = False,
     scales: tuple[float, ...] = (1.0,),
+    windows: bool = False,
     threads: int | None = None,
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Opens a model for segmenting images at their own size.
@@ -29,6 +30,7 @@ def open_segmenter(
             run's; a lone `.keras` file needs it.
         flip: Averages a Keras model's answer with that for the mirrored image.
         scales: Averages a Keras model's answers over these multiples of `size`.
+        windows: Segments larger images in windows of the model's size, rather than shrink them.
         threads: CPU threads for a `.tflite` file.
 
     Returns:
@@ -44,9 +46,11 @@ def open_segmenter(
     if path.suffix == ".tflite":
         if size or flip or scales != (1.0,):
             raise UsageError(f"{path}: --size, --flip and --scales are for Keras models")
-        return _open_tflite(path, label_map, threads)
+        return _open_tflite(path, label_map, windows, threads)
+    if windows and (flip or scales != (1.0,)):
+        raise UsageError("--windows goes with neither --flip nor --scales")
 
-    from keras_bisenet.training.evaluation import KerasSegmenter
+    from keras_bisenet.training.evaluation import KerasSegmenter, SlidingWindows
 
     resized = flip or scales != (1.0,)
     model, own_size = _open_run(path, resized) if path.is_dir() else (_open_keras(path), None)
@@ -55,15 +59,26 @@ def open_segmenter(
         raise UsageError(f"{path}: a .keras file has no size of its own: give --size HxW")
     num_classes = model.output_shape[-1]
     _check_classes(path, num_classes, label_map)
-    return KerasSegmenter(model, size, flip=flip, scales=scales).segment
+    segmenter = KerasSegmenter(model, size, flip=flip, scales=scales)
+    return SlidingWindows(segmenter.logits, size).segment if windows else segmenter.segment
 
 
-def _open_tflite(path: Path, label_map: LabelMap, threads: int | None):
+def _open_tflite(path: Path, label_map: LabelMap, windows: bool, threads: int | None):
     from keras_bisenet.runtime.segmenter import Segmenter
 
     segmenter = Segmenter(path, threads=threads)
     _check_classes(path, len(segmenter.info.names), label_map)
-    return segmenter.segment
+    if not windows:
+        return segmenter.segment
+    if segmenter.info.kind != "logits":
+        raise UsageError(f"{path}: --windows needs logits, this model answers with class ids")
+    from keras_bisenet.training.evaluation import SlidingWindows
+
+    # An 8-bit model's logits share a scale, which changes neither means nor their order.
+    def logits(image, fit):
+        return segmenter.invoke(segmenter.prepare(image)[0])
+
+    return SlidingWindows(logits, segmenter.info.size).segment
 
 
 def _open_run(path: Path, resized: bool):

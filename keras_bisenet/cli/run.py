@@ -15,6 +15,7 @@ from PIL import Image
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.files import replacing
 from keras_bisenet.lite.model_file import read_model_file
+from keras_bisenet.pretrained import pretrained_model
 from keras_bisenet.progress import progress_bar
 from keras_bisenet.runtime.drawing import class_shares, overlay_with_legend, share_text
 from keras_bisenet.runtime.interpreter import default_threads, runtime_name
@@ -37,8 +38,7 @@ VIDEO_CODECS = {".avi": "MJPG", ".webm": "VP80"}
 
 
 @click.command("run")
-@click.argument("model", metavar="MODEL")
-@click.argument("source", metavar="SOURCE")
+@click.argument("model_and_source", metavar="[MODEL] SOURCE", nargs=-1, required=True)
 @click.option("-o", "--out", required=True, metavar="OUT", help="A file or a folder, see above.")
 @click.option(
     "--output",
@@ -61,8 +61,10 @@ VIDEO_CODECS = {".avi": "MJPG", ".webm": "VP80"}
     is_flag=True,
     help="TFLite's reference kernels: slow, but the same bytes in every runtime.",
 )
-def command(model, source, out, output, alpha, threads, delegate, reference):
+def command(model_and_source, out, output, alpha, threads, delegate, reference):
     """Segment SOURCE with MODEL, a .tflite file, and draw the result.
+
+    Without MODEL it is the street scene model that comes with the package.
 
     \b
     SOURCE     OUT
@@ -73,6 +75,7 @@ def command(model, source, out, output, alpha, threads, delegate, reference):
 
     The answer has the image's own size, and the overlay a legend below it.
     """
+    model, source = _model_and_source(model_and_source)
     frames = open_source(source)
     to_video = isinstance(frames, Video) and Path(out).suffix.lower() in VIDEO_SUFFIXES
     if to_video:
@@ -95,6 +98,17 @@ def command(model, source, out, output, alpha, threads, delegate, reference):
         click.echo(_summary(timings, threads or default_threads(), out))
     if isinstance(frames, Images):
         _report_the_rest(frames)
+
+
+def _model_and_source(arguments: tuple[str, ...]) -> tuple[str, str]:
+    if len(arguments) > 2:
+        raise UsageError(f"one MODEL and one SOURCE, not {len(arguments)} names: quote a pattern")
+    if len(arguments) == 2:
+        return arguments
+    (source,) = arguments
+    if Path(source).suffix == ".tflite":
+        raise UsageError(f"{source}: a model and nothing to segment: name an image, folder, ...")
+    return str(pretrained_model()), source
 
 
 def _picture_paths(

@@ -1,4 +1,5 @@
-"""Whether a `.tflite` file gives the answers of the model that it came from, on real images."""
+"""Whether a `.tflite` file gives the answers of the model that it came from, on real images, and
+which layers are to blame where it does not."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from keras_bisenet.errors import UserError
-from keras_bisenet.lite.model_file import read_model_file
+from keras_bisenet.lite.layer_noise import LayerNoise, layer_noise
+from keras_bisenet.lite.model_file import ModelFile, read_model_file
 from keras_bisenet.runtime.geometry import class_ids_from_logits
 
 LEAST_AGREEMENT = 0.995
@@ -16,6 +18,9 @@ LEAST_AGREEMENT = 0.995
 
 LARGEST_LOSS = 0.01
 """How much mIoU quantization may cost."""
+
+LAYER_IMAGES = 2
+"""On how many of the images the layers are measured."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,10 @@ class Comparison:
         mean_difference: The mean of those, None likewise.
         is_twin: Whether the run is what the file was converted from, step by step: a QAT run for
             an int8 file, a float run for a float file. Only twins must agree by the pixel.
+        layers: Where the file leaves the run's float model (for a QAT run, its network without
+            the rounding), the worst first; see `layer_noise`.
+        operators: Number of operators in the file. Those that are not in `layers` compute
+            nothing that a layer of the run does.
     """
 
     images: int
@@ -43,6 +52,8 @@ class Comparison:
     largest_difference: float | None
     mean_difference: float | None
     is_twin: bool
+    layers: tuple[LayerNoise, ...] = ()
+    operators: int = 0
 
     @property
     def passed(self) -> bool:
@@ -112,7 +123,8 @@ def compare(
         raise UserError(
             f"{model_path}: its classes are not those of {run_path}: name the run it came from"
         )
-    quantization = _output_quantization(model_path)
+    content = read_model_file(model_path)
+    quantization = _output_quantization(content)
     model, is_quantized = _model(run, file.info.size)
     reference = KerasSegmenter(model, file.info.size)
 
@@ -120,9 +132,13 @@ def compare(
     matrices = np.zeros((2, num_classes, num_classes), np.int64)
     agreed = total = 0
     differences = []
-    for sample in samples:
+    for_layers = _spread(len(samples), LAYER_IMAGES)
+    layer_inputs = []
+    for number, sample in enumerate(samples):
         image, truth = dataset.read(sample)
         array, fit = file.prepare(image)
+        if number in for_layers:
+            layer_inputs.append((array, np.float32(fit.place(image)[None] / 255)))
         raw = file.invoke(array)
         logits = reference.logits(image, fit)
         answers = file.finish(raw, fit), class_ids_from_logits(logits, fit)
@@ -139,6 +155,7 @@ def compare(
         if progress:
             progress(1)
     scores = [Scores(labels.names, matrix) for matrix in matrices]
+    float_model = _unrounded(run, model, file.info.size) if is_quantized else model
     return Comparison(
         images=len(samples),
         split=split,
@@ -148,6 +165,8 @@ def compare(
         largest_difference=float(max(d[0] for d in differences)) if differences else None,
         mean_difference=float(np.mean([d[1] for d in differences])) if differences else None,
         is_twin=is_quantized == bool(quantization),
+        layers=tuple(layer_noise(model_path, float_model, layer_inputs)),
+        operators=len(content.main.operators),
     )
 
 
@@ -160,9 +179,20 @@ def _model(run, size: tuple[int, int]):
     return float_deployment_model(run, size), False
 
 
-def _output_quantization(model_path) -> tuple[float, int] | None:
+def _unrounded(run, quantized, size: tuple[int, int]):
+    """The float model with the weights of a quantization-aware one."""
+    from keras_bisenet.quantization.quantizer import float_deployment_model
+
+    model = float_deployment_model(run, size)
+    trained = {weight.name: weight for weight in quantized.weights}
+    for weight in model.weights:
+        weight.assign(trained[weight.name])
+    return model
+
+
+def _output_quantization(model: ModelFile) -> tuple[float, int] | None:
     """Scale and zero point of the file's output; None where it is float."""
-    (output,) = read_model_file(model_path).outputs
+    (output,) = model.outputs
     return (output.scales[0], output.zero_points[0]) if output.is_quantized else None
 
 

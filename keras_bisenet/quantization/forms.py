@@ -18,6 +18,7 @@ FORMS = {"cpu": "half-pixel", "nnapi": "half-pixel", "coral": "asymmetric"}
 """The form of the bilinear resizes, by target, in ONNX's words for them."""
 
 
+@tf_keras.utils.register_keras_serializable("keras_bisenet")
 class AsymmetricUpSampling2D(tf_keras.layers.Layer):
     """Bilinear enlargement that samples from each pixel's corner: half_pixel_centers=False.
 
@@ -64,20 +65,28 @@ def _moved_and_enlarged(factor: int, name: str):
         3,
         padding="same",
         use_bias=False,
-        depthwise_initializer=_move_initializer(factor),
+        depthwise_initializer=Move((factor - 1) / 2 / factor),
         name=f"{name}_move",
     )
     enlarge = AsymmetricUpSampling2D(factor, name=name)
     return lambda x: enlarge(move(x))
 
 
-def _move_initializer(factor: int):
-    """A 3x3 kernel that moves a picture (factor - 1) / 2 new pixels to the bottom right."""
-    distance = (factor - 1) / 2 / factor  # in old pixels, below 1/2
-    line = np.array([distance, 1 - distance, 0.0])  # the pixel before has a share in each
+@tf_keras.utils.register_keras_serializable("keras_bisenet")
+class Move(tf_keras.initializers.Initializer):
+    """A 3x3 kernel that moves a picture to the bottom right, by linear interpolation.
 
-    def initialize(shape, dtype=None, **_):
+    Args:
+        distance: float. How far, from 0 to 1 pixel.
+    """
+
+    def __init__(self, distance: float):
+        self.distance = distance
+
+    def __call__(self, shape, dtype=None, **options):
+        line = np.array([self.distance, 1 - self.distance, 0.0])  # the pixel before has a share
         kernel = np.outer(line, line)[:, :, None, None]
         return tf.constant(np.broadcast_to(kernel, shape), dtype or tf.float32)
 
-    return initialize
+    def get_config(self):
+        return {"distance": self.distance}

@@ -84,8 +84,7 @@ def quantization_aware(model):
     for layer, source in zip(annotated.layers, model.layers):
         if source.weights:
             layer.layer.set_weights(source.get_weights())
-    custom = {"LayerConfig": LayerConfig, "AsymmetricUpSampling2D": AsymmetricUpSampling2D}
-    with quantization.quantize_scope(custom):
+    with quantization.quantize_scope({"LayerConfig": LayerConfig}):
         quantized = quantization.quantize_apply(annotated, scheme=Scheme())
     _fix_input_range(quantized)
     return quantized

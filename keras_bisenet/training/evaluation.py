@@ -6,6 +6,7 @@ One function scores anything that segments an image: a Keras model here, a `.tfl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import keras
@@ -116,6 +117,57 @@ class KerasSegmenter:
         logits = resized_logits(self.logits(image, fit), fit)
         exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return exponents / exponents.sum(axis=-1, keepdims=True)
+
+
+class SlidingWindows:
+    """Segments images that are larger than the network in windows of its size, unscaled.
+
+    Windows overlap, and where they do their logits are averaged. An image that the network holds
+    whole is segmented as usual.
+
+    Args:
+        logits: From a uint8 image `[h, w, 3]` and its fit to logits `[rows, columns, N]` over the
+            network's whole input, such as `KerasSegmenter.logits`.
+        size: `(height, width)` of the network.
+        overlap: Share of a window that the next one covers, at least.
+    """
+
+    def __init__(
+        self,
+        logits: Callable[[np.ndarray, Fit], np.ndarray],
+        size: tuple[int, int],
+        overlap: float = 1 / 3,
+    ):
+        self._logits = logits
+        self.size = tuple(size)
+        self.overlap = overlap
+
+    def segment(self, image: np.ndarray) -> np.ndarray:
+        """From a uint8 image `[height, width, 3]` to uint8 class ids `[height, width]`."""
+        rows, columns = (
+            window_starts(length, side, self.overlap)
+            for length, side in zip(image.shape[:2], self.size)
+        )
+        total, windows = None, np.zeros((*image.shape[:2], 1), np.float32)
+        for row in rows:
+            for column in columns:
+                place = np.s_[row : row + self.size[0], column : column + self.size[1]]
+                window = image[place]
+                fit = Fit.of(window.shape[:2], self.size)
+                logits = resized_logits(self._logits(window, fit), fit)
+                if total is None:
+                    total = np.zeros((*image.shape[:2], logits.shape[-1]), np.float32)
+                total[place] += logits
+                windows[place] += 1
+        return (total / windows).argmax(axis=-1).astype(np.uint8)
+
+
+def window_starts(length: int, window: int, overlap: float) -> list[int]:
+    """Where windows start that cover `length` pixels evenly, overlapping by `overlap` at least."""
+    if length <= window:
+        return [0]
+    count = 1 + math.ceil((length - window) / (window * (1 - overlap)))
+    return [round(start) for start in np.linspace(0, length - window, count)]
 
 
 def resized_logits(logits: np.ndarray, fit: Fit) -> np.ndarray:

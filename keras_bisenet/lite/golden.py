@@ -1,0 +1,103 @@
+"""Golden inputs and outputs: what a `.tflite` file answered on the machine that made it.
+
+`convert` writes them beside the model, `model.golden.npz` for `model.tflite`, and
+`tools/check_tflite.py` replays them wherever the model is to run. The file needs NumPy alone:
+
+- `format`: 1;
+- `model_sha256`: of the whole `.tflite` file that these answers are of;
+- `inputs`: `[count, height, width, 3]`, as the input tensor takes them;
+- `reference`: `[count, ...]`, what TFLite's reference kernels answered;
+- `fast`: `[count, ...]`, what the kernels answered that the runtime chooses by itself;
+- `exact`: whether the model computes in integers alone, so that the reference kernels owe the
+  same bytes on every machine;
+- `output_kind`: "logits" (the last axis is the classes') or "class_ids";
+- `runtime`, `machine`: what computed the answers, "ai-edge-litert 2.3.0" on "x86_64".
+
+The inputs are made up by integer arithmetic: the same pixels whatever the machine, the data set
+and the version of NumPy, in a few kilobytes, and nobody's pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+
+from keras_bisenet.files import replacing, write_bytes
+from keras_bisenet.lite.model_file import read_model_file
+from keras_bisenet.runtime.interpreter import runtime_name
+from keras_bisenet.runtime.segmenter import Segmenter
+
+FORMAT = 1
+
+
+def golden_path(model: str | os.PathLike) -> Path:
+    """Where the golden file of a model lies: `model.golden.npz` beside `model.tflite`."""
+    model = Path(model)
+    name = model.stem if model.suffix == ".tflite" else model.name
+    return model.with_name(f"{name}.golden.npz")
+
+
+def make_golden(model: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a model's golden file, computed here by the installed runtime.
+
+    Args:
+        model: The content of a `.tflite` file for segmentation.
+
+    Raises:
+        UserError: When it is no segmentation model, or the runtime cannot run it.
+    """
+    fast, reference = Segmenter(model), Segmenter(model, reference=True)
+    inputs = [fast.prepare(picture)[0] for picture in golden_pictures(*fast.info.size)]
+    arrays = {
+        "format": FORMAT,
+        "model_sha256": hashlib.sha256(model).hexdigest(),
+        "inputs": np.concatenate(inputs),
+        "reference": np.stack([reference.invoke(array) for array in inputs]),
+        "fast": np.stack([fast.invoke(array) for array in inputs]),
+        "exact": not any(tensor.is_float for tensor in read_model_file(model).main.tensors),
+        "output_kind": fast.info.kind,
+        "runtime": runtime_name(),
+        "machine": platform.machine(),
+    }
+    return {name: np.asarray(value) for name, value in arrays.items()}
+
+
+def write_with_golden(path: str | os.PathLike, model: bytes) -> Path:
+    """Writes a model to `path` and its golden file beside it, whole or not at all.
+
+    Should it be interrupted between the two, the hash tells an old golden file from a new one.
+
+    Returns:
+        The golden file.
+
+    Raises:
+        UserError: As `make_golden` does. Then neither is written.
+    """
+    golden = golden_path(path)
+    arrays = make_golden(model)
+    with replacing(golden) as temporary:
+        np.savez_compressed(temporary, **arrays)
+        write_bytes(path, model)
+    return golden
+
+
+def golden_pictures(height: int, width: int) -> list[np.ndarray]:
+    """Three RGB pictures, uint8 [height, width, 3]: patches, slopes, and both with stripes.
+
+    In the first every patch has a colour of its own. In the second each channel rises and falls
+    along a direction of its own, in steps of 8 pixels, so that it compresses. The third is the
+    mean of the two, and every other column darker.
+    """
+    y, x, channel = np.ogrid[:height, :width, :3]
+    side = max(1, height // 8)
+    patches = y // side * 8191 + x // side * 131 + channel * 31
+    patches = (patches * patches * 2654435761 >> 13) % 256
+    across, down = x // 8 * 8 * 512 // width, y // 8 * 8 * 512 // height
+    slopes = np.choose(channel, (across * 2, down * 2, across + down))
+    slopes = np.minimum(np.abs(slopes % 512 - 256), 255)
+    striped = (patches + slopes) * (4 - x % 2) // 8
+    return [picture.astype(np.uint8) for picture in (patches, slopes, striped)]

@@ -1,0 +1,67 @@
+"""Starting from trained weights: `keras-bisenet train --weights`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keras_bisenet.errors import UserError
+from keras_bisenet.pretrained import PRETRAINED, pretrained_weights
+from keras_bisenet.training.run import Run
+
+HEADS = ("head_", "booster_")
+"""What belongs to the classes: left as it is where the weights are for another number of them."""
+
+
+def find_weights(source: str) -> Path:
+    """The `.keras` file that `source` means.
+
+    Args:
+        source: A name in `PRETRAINED`, a run directory, or a `.keras` file. A folder with such a
+            name is `./NAME`.
+
+    Raises:
+        UserError: When there is no such file or run.
+    """
+    if source in PRETRAINED:
+        return pretrained_weights(source)
+    path = Path(source)
+    if path.is_dir():
+        return Run.open(path).require_model()
+    if not path.is_file():
+        raise UserError(
+            f"{source}: no such weights: give a run directory, a .keras file, or "
+            f"{' or '.join(PRETRAINED)}"
+        )
+    return path
+
+
+def copy_trained(source, target) -> list[str]:
+    """Copies the weights of every layer that two models have in common.
+
+    Args:
+        source: A trained model of Keras 3.
+        target: The model to start.
+
+    Returns:
+        The names of the heads' layers that keep their initial weights, since `source` lacks them
+        or tells another number of classes apart.
+
+    Raises:
+        ValueError: When another layer is missing, or has another shape.
+    """
+    given = {layer.name: layer.get_weights() for layer in source.layers if layer.weights}
+    fresh = []
+    for layer in target.layers:
+        if not layer.weights:
+            continue
+        values = given.get(layer.name)
+        fits = values and [v.shape for v in values] == [tuple(w.shape) for w in layer.weights]
+        if fits:
+            layer.set_weights(values)
+        elif layer.name.startswith(HEADS):
+            fresh.append(layer.name)
+        else:
+            found = [v.shape for v in values] if values else "missing"
+            wanted = [tuple(w.shape) for w in layer.weights]
+            raise ValueError(f"layer {layer.name} is {found}, here it is {wanted}")
+    return fresh

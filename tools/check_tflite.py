@@ -1,0 +1,378 @@
+#!/usr/bin/env python3
+"""Checks on the device itself that a .tflite file answers there as where it was made.
+
+    python3 check_tflite.py model.tflite
+    python3 check_tflite.py model_edgetpu.tflite --delegate edgetpu
+
+This file is all that it takes, with Python 3.9 or later, NumPy and a TFLite runtime
+(ai-edge-litert, tflite-runtime or TensorFlow), and beside the model its golden file, as
+`keras-bisenet convert` writes it: model.golden.npz, inputs and the answers to them.
+
+It replays the inputs and compares the answers:
+
+- with TFLite's reference kernels, which owe a model in integers the same bytes on every machine;
+- with the kernels that the runtime chooses by itself, or on a delegate. Those round in their own
+  way, so that logits differ by a step or two. What must be the same is the class of each output
+  pixel: the class that wins here, or one that all but won there (within 1/64 of the answer's
+  range, 4 steps of 8 bits), for 99.5% of the pixels.
+
+Then it measures how long one inference takes, with the kernels or the delegate that `run` uses.
+
+Exit status: 0 when the model passes, 1 when it falls short or cannot run, 2 on bad usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import hashlib
+import importlib
+import importlib.metadata
+import inspect
+import json
+import os
+import platform
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+FORMAT = 1
+
+LEAST_AGREEMENT = 0.995
+"""Share of the output's pixels that must have the golden class, or one that all but won."""
+
+TIE = 1 / 64
+"""How far behind the winner, in parts of the answer's range, a class has all but won."""
+
+WARM_UP = 3
+
+RUNTIMES = {
+    "ai-edge-litert": "ai_edge_litert.interpreter",
+    "tflite-runtime": "tflite_runtime.interpreter",
+    "tensorflow": "tensorflow.lite.python.interpreter",
+}
+
+EDGETPU_LIBRARIES = {"darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}
+EDGETPU_OPERATOR = b"edgetpu-custom-op"
+
+
+class Failure(Exception):
+    """What ends the check with one line."""
+
+
+def main(arguments=None) -> int:
+    options = parse(arguments)
+    try:
+        report = check(options)
+        text = json.dumps(report, indent=2)
+        if options.json not in (None, "-"):
+            Path(options.json).write_text(text + "\n", encoding="utf-8")
+    except (Failure, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    print(text if options.json == "-" else "\n".join(lines(report)))
+    return 0 if report["passed"] else 1
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"Error: {message} ({self.prog} --help)\n")
+
+
+def parse(arguments) -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="the .tflite file")
+    parser.add_argument(
+        "--golden", type=Path, metavar="FILE", help="its golden file  [MODEL.golden.npz]"
+    )
+    parser.add_argument(
+        "--delegate", metavar="NAME", help="edgetpu, or the path of a TFLite delegate's library"
+    )
+    parser.add_argument("--runtime", choices=RUNTIMES, help="[the first that is installed]")
+    parser.add_argument(
+        "--threads", type=natural, metavar="N", help="CPU threads  [all, 4 at most]"
+    )
+    parser.add_argument(
+        "--repeat",
+        type=natural,
+        default=50,
+        metavar="N",
+        help="inferences to measure, 0 for none  [50]",
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the verdict for programs; - writes it to the terminal"
+    )
+    options = parser.parse_args(arguments)
+    if options.threads == 0:
+        parser.error("--threads 0: choose 1 or more")
+    return options
+
+
+def natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+# === The check ===
+
+
+def check(options) -> dict:
+    """The verdict, as --json writes it."""
+    content = read_model(options.model)
+    golden_file = options.golden or golden_path(options.model)
+    golden = read_golden(golden_file)
+    require_same_model(content, golden, options.model, golden_file)
+    name, runtime = load_runtime(options.runtime)
+    threads = options.threads or default_threads()
+    chosen = open_interpreter(runtime, content, threads, options.delegate)
+    comparisons = []
+    if not options.delegate:
+        reference = open_reference(runtime, content, threads)
+        if reference is not None:
+            answers = replay(reference, golden["inputs"])
+            exact = bool(golden["exact"])
+            comparisons.append(compare("reference", answers, golden, "reference", exact))
+        del reference
+    answers = replay(chosen, golden["inputs"])
+    kernels = options.delegate or "fast"
+    comparisons.append(compare(kernels, answers, golden, "fast", False))
+    return {
+        "model": str(options.model),
+        "golden": str(golden_file),
+        "inputs": len(golden["inputs"]),
+        "size": list(golden["inputs"].shape[1:3]),
+        "made_with": f"{golden['runtime']} on {golden['machine']}",
+        "runtime": f"{name} {version(name)}".strip(),
+        "machine": platform.machine(),
+        "threads": threads,
+        "delegate": options.delegate,
+        "comparisons": comparisons,
+        "latency_ms": latency(chosen, golden["inputs"][0], options.repeat),
+        "passed": all(comparison["passed"] for comparison in comparisons),
+    }
+
+
+def lines(report: dict) -> list[str]:
+    """The verdict for people."""
+    height, width = report["size"]
+    shown = [
+        f"{report['model']}: {report['inputs']} golden inputs of {height}x{width}, answered by "
+        f"{report['made_with']}",
+        f"here: {report['runtime']} on {report['machine']}, {report['threads']} threads",
+    ]
+    for c in report["comparisons"]:
+        title = f"delegate {c['kernels']}" if report["delegate"] else f"{c['kernels']} kernels"
+        if c["same_bytes"]:
+            found = "the same bytes"
+        else:
+            found = (
+                f"{c['differing_bytes']:.2%} of the values differ, by {c['largest_difference']:.4g}"
+                f" at most; same class {c['same_class']:.2%}, same or tied {c['agreement']:.2%}"
+            )
+        shown.append(f"{title:<18} {'passes' if c['passed'] else 'FAILS '}  {found}")
+    if report["latency_ms"]:
+        times = report["latency_ms"]
+        percentiles = ", ".join(f"{name} {times[name]:.2f} ms" for name in ("p50", "p90", "p99"))
+        shown.append(f"{'latency':<18} {percentiles} ({times['runs']} inferences)")
+    shown.append("passes" if report["passed"] else "falls short")
+    return shown
+
+
+def compare(kernels: str, answers: np.ndarray, golden: dict, against: str, exact: bool) -> dict:
+    """Compares answers with the golden ones, byte by byte and class by class.
+
+    Bytes are compared with the array `against` of the golden file; classes with the reference
+    kernels', which are the same on every machine.
+    """
+    expected = golden[against]
+    if answers.shape != expected.shape or answers.dtype != expected.dtype:
+        raise Failure(
+            f"the model answers {shown(answers[0])}, and the golden file has {shown(expected[0])}: "
+            "name the golden file that was made with the model"
+        )
+    same = answers == expected
+    steps = np.abs(answers.astype(np.float64) - expected)
+    same_class, agreement = agreements(answers, golden["reference"], str(golden["output_kind"]))
+    return {
+        "kernels": kernels,
+        "same_bytes": bool(same.all()),
+        "differing_bytes": float(1 - same.mean()),
+        "largest_difference": float(steps.max()),
+        "same_class": same_class,
+        "agreement": agreement,
+        "passed": bool(same.all() if exact else agreement >= LEAST_AGREEMENT),
+    }
+
+
+def agreements(answers: np.ndarray, expected: np.ndarray, kind: str) -> tuple[float, float]:
+    """The share of pixels of the same class, and of those with a class that all but won there."""
+    if kind != "logits":
+        share = float((answers == expected).mean())
+        return share, share
+    winners = answers.argmax(axis=-1)
+    expected = expected.astype(np.float64)
+    theirs = np.take_along_axis(expected, winners[..., None], axis=-1)[..., 0]
+    tie = TIE * (expected.max() - expected.min())
+    same = winners == expected.argmax(axis=-1)
+    return float(same.mean()), float((same | (expected.max(axis=-1) - theirs <= tie)).mean())
+
+
+def latency(interpreter, array: np.ndarray, repeat: int) -> dict | None:
+    """Percentiles of the time of one inference in milliseconds, after a warm-up."""
+    if not repeat:
+        return None
+    times = []
+    for _ in range(WARM_UP + repeat):
+        start = time.perf_counter()
+        invoke(interpreter, array)
+        times.append(1000 * (time.perf_counter() - start))
+    percentiles = np.percentile(times[WARM_UP:], (50, 90, 99)).tolist()
+    return {"runs": repeat, **dict(zip(("p50", "p90", "p99"), percentiles))}
+
+
+# === The files ===
+
+
+def golden_path(model: Path) -> Path:
+    """model.golden.npz for model.tflite, and for model_edgetpu.tflite where it has none itself."""
+    name = model.stem if model.suffix == ".tflite" else model.name
+    path = model.with_name(f"{name}.golden.npz")
+    if name.endswith("_edgetpu") and not path.exists():
+        return model.with_name(f"{name[: -len('_edgetpu')]}.golden.npz")
+    return path
+
+
+def read_model(path: Path) -> bytes:
+    content = path.read_bytes()
+    if content[4:8] != b"TFL3":
+        raise Failure(f"{path}: not a TFLite model")
+    return content
+
+
+def read_golden(path: Path) -> dict:
+    """The arrays of a golden file."""
+    if not path.exists():
+        raise Failure(
+            f"{path}: no such golden file: copy the one that keras-bisenet convert wrote beside "
+            "the model, or name it with --golden"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if int(file["format"]) != FORMAT:
+                raise Failure(
+                    f"{path}: a golden file of format {file['format']}: take the check_tflite.py "
+                    "of the keras-bisenet that wrote it"
+                )
+            names = ("model_sha256", "inputs", "reference", "fast", "exact", "output_kind")
+            golden = {name: file[name] for name in (*names, "runtime", "machine")}
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise Failure(f"{path}: no golden file, or a damaged one: copy it again") from error
+    return golden
+
+
+def require_same_model(content: bytes, golden: dict, model: Path, golden_file: Path) -> None:
+    """Refuses the golden file of another model.
+
+    The Edge TPU compiler writes a new file, whose origin its answers alone can show.
+    """
+    is_compiled = EDGETPU_OPERATOR in content
+    if not is_compiled and hashlib.sha256(content).hexdigest() != str(golden["model_sha256"]):
+        raise Failure(
+            f"{golden_file}: made with another model than {model}: copy both files again, or "
+            "convert again"
+        )
+
+
+# === The runtime ===
+
+
+def load_runtime(name: str | None):
+    """The name and the module of the runtime that is asked for, or of the first there is."""
+    candidates = [name] if name else list(RUNTIMES)
+    for candidate in candidates:
+        try:
+            return candidate, importlib.import_module(RUNTIMES[candidate])
+        except ImportError:
+            pass
+    raise Failure(f"no {' or '.join(candidates)} here: pip install {candidates[0]}")
+
+
+def version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # as system images may install it
+        return ""
+
+
+def open_interpreter(runtime, content: bytes, threads: int, delegate=None, **more):
+    delegates = [load_delegate(runtime, delegate)] if delegate else None
+    try:
+        interpreter = runtime.Interpreter(
+            model_content=content, num_threads=threads, experimental_delegates=delegates, **more
+        )
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        if EDGETPU_OPERATOR.decode() in reason and delegate != "edgetpu":
+            reason = "it is compiled for the Edge TPU: add --delegate edgetpu"
+        raise Failure(f"the runtime cannot run the model: {reason}") from error
+    return interpreter
+
+
+def open_reference(runtime, content: bytes, threads: int):
+    """An interpreter with the reference kernels; None where the runtime offers no choice."""
+    option = "experimental_op_resolver_type"
+    if option not in inspect.signature(runtime.Interpreter.__init__).parameters:
+        return None
+    kernels = {option: runtime.OpResolverType.BUILTIN_REF}
+    return open_interpreter(runtime, content, threads, **kernels)
+
+
+def load_delegate(runtime, name: str):
+    library = name
+    if name == "edgetpu":
+        library = EDGETPU_LIBRARIES.get(sys.platform, "libedgetpu.so.1")
+    elif os.path.exists(name):
+        library = os.path.abspath(name)  # else it would be looked for among the system's alone
+    try:
+        # The runtime takes it on trust that this function is there.
+        ctypes.CDLL(library).tflite_plugin_create_delegate  # noqa: B018
+        return runtime.load_delegate(library)
+    except (OSError, AttributeError, ValueError, RuntimeError) as error:
+        raise Failure(f"delegate {name}: cannot use {library}: {error}") from error
+
+
+def default_threads() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return min(4, len(os.sched_getaffinity(0)))
+    return min(4, os.cpu_count() or 1)
+
+
+def replay(interpreter, inputs: np.ndarray) -> np.ndarray:
+    """The answers to the golden inputs, [count, ...]."""
+    (image,) = interpreter.get_input_details()[:1]
+    taken = np.empty(image["shape"][1:], image["dtype"])
+    if (taken.shape, taken.dtype) != (inputs.shape[1:], inputs.dtype):
+        raise Failure(
+            f"the model takes {shown(taken)}, and the golden file has {shown(inputs[0])}: name the "
+            "golden file that was made with the model"
+        )
+    return np.stack([invoke(interpreter, array) for array in inputs])
+
+
+def invoke(interpreter, array: np.ndarray) -> np.ndarray:
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], array[None])
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
+
+
+def shown(array: np.ndarray) -> str:
+    return f"{array.shape} {array.dtype}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Makes the models that come with the package: trains, quantizes, converts, scores, writes a table.
+
+    python tools/release.py tools/release_camvid.yaml --data-dir DIR --work WORK [--install]
+
+Every step is a command of `keras-bisenet`, printed before it runs. Started again, it goes on
+where it was: finished steps are left out, interrupted ones resumed. Choices (the best epoch) are
+made on the validation split; the test split is scored at the end, for WORK/table.md and
+WORK/table.json. `--install` then puts the float and the int8 model into the package.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import yaml
+
+from keras_bisenet.files import write_json, write_text
+from keras_bisenet.pretrained import pretrained_model, pretrained_weights
+from keras_bisenet.training.run import Run
+
+
+@click.command()
+@click.argument("recipe", type=click.Path(exists=True, path_type=Path))
+@click.option("--data-dir", required=True, type=click.Path(exists=True))
+@click.option("--work", required=True, type=click.Path(path_type=Path), help="Where runs go.")
+@click.option("--install", is_flag=True, help="Put the models into the package.")
+def main(recipe: Path, data_dir: str, work: Path, install: bool):
+    """Follow RECIPE, a YAML file, to models and their scores."""
+    recipe = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    for stage in recipe["training"]:
+        train(stage, recipe["dataset"], data_dir, work)
+    float_run = work / recipe["training"][-1]["run"]
+    models = {"float": float_run}
+    for stage in recipe["quantization"]:
+        models[stage["run"]] = quantized_file(stage, float_run, data_dir, work)
+    dataset = ("--dataset", recipe["dataset"], "--data-dir", data_dir)
+    scores = {name: score(model, dataset, work / f"{name}.json") for name, model in models.items()}
+    write_table(recipe, scores, work)
+    if install:
+        name = recipe["name"]
+        shutil.copyfile(Run(float_run).model_file, pretrained_weights(name))
+        shutil.copyfile(models[recipe["install"]], pretrained_model(name))
+
+
+def train(stage: dict, dataset: str, data_dir: str, work: Path) -> None:
+    """One training run; `weights` may name an earlier run of the recipe."""
+    run = Run(work / stage["run"])
+    if is_finished(run):
+        return
+    if run.config_file.is_file():
+        keras_bisenet("train", "--run", run.path, "--resume")
+        return
+    options = {name: value for name, value in stage.items() if name != "run"}
+    if (work / str(options.get("weights"))).is_dir():
+        options["weights"] = str(work / options["weights"])
+    config = work / f"{stage['run']}.yaml"
+    write_text(config, yaml.safe_dump({"dataset": dataset, "data_dir": data_dir, **options}))
+    keras_bisenet("train", "--run", run.path, "--config", config)
+
+
+def quantized_file(stage: dict, float_run: Path, data_dir: str, work: Path) -> Path:
+    """A quantized run, converted to `WORK/RUN.tflite`; returns the file."""
+    run = Run(work / stage["run"])
+    options = [
+        text
+        for name, value in stage.items()
+        if name != "run"
+        for text in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    if not is_finished(run):
+        resume = ["--resume"] if run.config_file.is_file() else ["--data-dir", data_dir]
+        keras_bisenet("quantize", float_run, "--run", run.path, *options, *resume)
+    file = work / f"{stage['run']}.tflite"
+    if not file.is_file():
+        keras_bisenet("convert", run.path, "-o", file)
+    return file
+
+
+def is_finished(run: Run) -> bool:
+    if not run.config_file.is_file():
+        return False
+    if run.quantization and run.quantization.mode == "ptq":
+        return run.calibration_file.is_file()
+    rows = run.read_metrics()
+    return bool(rows) and rows[-1]["epoch"] == (run.quantization or run.config).epochs
+
+
+def score(model: Path, dataset: tuple[str, ...], file: Path) -> dict:
+    """What `evaluate` finds on the test split, kept in `file`."""
+    if not file.is_file():
+        keras_bisenet("evaluate", model, *dataset, "--split", "test", "--json", file)
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def write_table(recipe: dict, scores: dict[str, dict], work: Path) -> None:
+    """The scores by model and class, in percent, and what they cost."""
+    classes = list(next(iter(scores.values()))["per_class"])
+    lines = [
+        "| test split | " + " | ".join(scores) + " |",
+        "|---|" + "---|" * len(scores),
+        "| **mIoU** | " + " | ".join(f"**{100 * s['miou']:.2f}**" for s in scores.values()) + " |",
+    ]
+    for name in classes:
+        row = (f"{100 * found['per_class'][name]:.1f}" for found in scores.values())
+        lines.append(f"| {name} | " + " | ".join(row) + " |")
+    runs = [Run(work / stage["run"]) for stage in recipe["training"]]
+    hours = {run.path.name: round(training_hours(run), 2) for run in runs}
+    validation = {run.path.name: run.best_miou() for run in runs}
+    lines += [
+        "",
+        f"Validation mIoU: {', '.join(f'{n} {100 * v:.2f}' for n, v in validation.items())}. "
+        f"Hours of training: {', '.join(f'{n} {h}' for n, h in hours.items())}, on "
+        f"{os.cpu_count()} cores ({platform.machine()}).",
+    ]
+    write_text(work / "table.md", "\n".join(lines) + "\n")
+    write_json(
+        work / "table.json",
+        {"recipe": recipe, "scores": scores, "hours": hours, "validation": validation},
+    )
+    click.echo((work / "table.md").read_text(encoding="utf-8"))
+
+
+def training_hours(run: Run) -> float:
+    """Hours of training, from the speeds of the epochs that were validated."""
+    from keras_bisenet.data import load_dataset
+
+    images = len(load_dataset(run.config.dataset, run.config.data_dir).split("train"))
+    rows, hours, before = run.read_metrics(), 0.0, 0
+    for row in rows:
+        hours += (row["epoch"] - before) * images / row["images_per_second"] / 3600
+        before = row["epoch"]
+    return hours
+
+
+def keras_bisenet(*arguments) -> None:
+    """Runs a command; its failure is this program's."""
+    words = [str(argument) for argument in arguments]
+    click.echo(f"\n$ keras-bisenet {' '.join(words)}")
+    program = "from keras_bisenet.cli import main; main()"
+    code = subprocess.run([sys.executable, "-c", program, *words]).returncode
+    if code:
+        raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()
