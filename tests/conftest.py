@@ -19,12 +19,19 @@ ROOT = Path(__file__).parents[1]
 TRAINING_HALF = {
     "test_bisenetv2.py",
     "test_config.py",
+    "test_dataset_training.py",
+    "test_distributed.py",
     "test_evaluate.py",
+    "test_layer_noise.py",
     "test_losses.py",
     "test_optimizers.py",
     "test_pipeline.py",
     "test_quantization.py",
+    "test_report.py",
+    "test_shards.py",
     "test_training.py",
+    "test_targets.py",
+    "test_weights.py",
 }
 """The tests that need what `pip install keras-bisenet[train]` adds."""
 

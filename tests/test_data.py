@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from keras_bisenet.cli import main
-from keras_bisenet.data import load_dataset
+from keras_bisenet.data import DATASETS, load_dataset
 from keras_bisenet.data.camvid import CAMVID
-from keras_bisenet.data.check import check_samples
+from keras_bisenet.data.masks import read_mask
+from keras_bisenet.data.problems import SampleError
 from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.label_map import VOID, LabelMap, UnknownIdError
+from keras_bisenet.label_map import (
+    VOID,
+    ColourMap,
+    LabelMap,
+    UnknownColourError,
+    UnknownIdError,
+    pascal_palette,
+)
 
 SIZE = (24, 32)
 
@@ -55,6 +62,12 @@ def read(data, number=0):
     return dataset.read(dataset.split("train")[number])
 
 
+def sample_error(data) -> SampleError:
+    with pytest.raises(SampleError) as caught:
+        read(data)
+    return caught.value
+
+
 # === Label map ===
 
 
@@ -77,6 +90,30 @@ def test_a_label_map_translates_the_ids_of_files():
     assert caught.value.ids == [1, 9]
 
 
+def test_255_is_void_unless_it_is_a_class():
+    labels = LabelMap(("off", "on"), ((0, 0, 0), (255, 255, 255)), file_ids=(0, 255))
+    np.testing.assert_array_equal(labels.class_ids(np.array([0, 255], np.uint8)), [0, 1])
+    assert labels.ignored_ids == ()
+    assert LabelMap(("a",), ((0, 0, 0),), ignored_ids=()).ignored_ids == (VOID,)
+
+
+def test_a_colour_map_translates_colours():
+    colours = ColourMap(((0, 0, 0), (255, 0, 1), (10, 20, 30)), (VOID, 0, 1))
+    mask = np.array([[(255, 0, 1), (10, 20, 30)], [(0, 0, 0), (255, 0, 1)]], np.uint8)
+    np.testing.assert_array_equal(colours.to_class_ids(mask), [[0, 1], [VOID, 0]])
+    mask[0, 0], mask[1] = (255, 0, 2), (1, 0, 0)
+    with pytest.raises(UnknownColourError) as caught:
+        colours.to_class_ids(mask)
+    assert caught.value.colours == [(1, 0, 0), (255, 0, 2)]  # the most frequent first
+    with pytest.raises(ValueError, match="colours repeat"):
+        ColourMap(((0, 0, 0), (0, 0, 0)), (0, 1))
+
+
+def test_the_palette_of_pascal_voc():
+    assert pascal_palette(5) == ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128))
+    assert pascal_palette(256)[255] == (224, 224, 192) and pascal_palette(16)[15] == (192, 128, 128)
+
+
 def test_a_label_map_survives_json():
     written = json.loads(json.dumps(CAMVID.to_json()))
     assert LabelMap.from_json(written) == CAMVID
@@ -87,7 +124,8 @@ def test_a_label_map_survives_json():
     [
         ((("a", "a"), ((0, 0, 0), (1, 1, 1))), "class names repeat"),
         ((("a", "b"), ((0, 0, 0),)), "2 names, 1 colours and 2 ids"),
-        ((("a",), ((0, 0, 0),), (255,)), "mask ids must differ"),
+        ((("a", "b"), ((0, 0, 0), (1, 1, 1)), (7, 7)), "mask ids must differ"),
+        ((("a",), ((0, 0, 0),), (7,), (7,)), "mask ids must differ"),
         ((("a",), ((0, 0, 0),), (300,)), "lie in 0 to 255"),
         (((), ()), "1 to 255 classes, not 0"),
     ],
@@ -136,17 +174,18 @@ def test_grey_images_become_rgb_and_palette_masks_give_their_indices(data):
 
 
 def test_camvid_itself(camvid):
-    dataset = load_dataset("camvid", camvid)
+    problems = []
+    dataset = load_dataset("camvid", camvid, problems.append)
     assert {name: len(samples) for name, samples in dataset.splits.items()} == {
         "train": 367,
         "val": 101,
         "test": 233,
     }
-    report = check_samples(dataset, dataset.split("val"))
-    assert report.errors == []
-    assert report.sizes == {(360, 480): 101}
-    assert report.shares.sum() == pytest.approx(1)
-    assert report.shares[3] > 0.2  # road
+    pairs = [dataset.read_pair(sample) for sample in dataset.split("val")[::10]]
+    assert {pair.image.shape for pair in pairs} == {(360, 480, 3)}
+    assert [pair.warnings for pair in pairs] == [()] * 11
+    assert np.mean([pair.class_ids == 3 for pair in pairs]) > 0.2  # road
+    assert problems == []
 
 
 # === What can be wrong ===
@@ -161,7 +200,7 @@ def test_no_data_at_the_path(tmp_path):
 
 def test_an_unknown_data_set(tmp_path):
     message = error_of(load_dataset, "kitti", tmp_path, kind=UsageError)
-    assert message == "no data set is named 'kitti': choose one of camvid, streets"
+    assert message == "no data set is named 'kitti': choose one of " + ", ".join(DATASETS)
 
 
 def test_an_unknown_split(data):
@@ -173,7 +212,9 @@ def test_a_missing_folder(data):
     for path in (data / "valannot").iterdir():
         path.unlink()
     folder = data / "valannot"
-    assert error_of(load_dataset, "camvid", data) == f"{folder}: no file here ends in .png"
+    assert error_of(load_dataset, "camvid", data) == (
+        f"{folder}: no file here ends in .png, .jpg, .jpeg, .bmp, .webp, .tif, .tiff"
+    )
     folder.rmdir()
     assert error_of(load_dataset, "camvid", data) == (
         f"{folder}: there is no such folder: check --data-dir"
@@ -199,8 +240,28 @@ def test_a_mask_without_an_image(data):
 def test_two_images_of_one_name(data):
     write_image(data / "train" / "b.png")
     assert error_of(load_dataset, "camvid", data) == (
-        f"{data / 'train' / 'b.png'}: another image has this name (b.jpg)"
+        f"{data / 'train' / 'b.png'}, {data / 'train' / 'b.jpg'}: another image has this name "
+        "(b.jpg): rename or remove one of the two"
     )
+
+
+def test_a_caller_who_collects_problems_gets_all_of_them_and_the_rest_of_the_data(data):
+    (data / "trainannot" / "b.png").unlink()
+    (data / "test" / "a.png").unlink()
+    write_image(data / "val" / "b.png")
+    problems = []
+    dataset = load_dataset("camvid", data, problems.append)
+    found = [(p.rule, p.severity, p.files[0]) for p in problems]
+    assert found == [
+        ("missing-mask", "error", data / "train" / "b.jpg"),
+        ("duplicate-name", "error", data / "val" / "b.png"),
+        ("missing-image", "error", data / "testannot" / "a.png"),
+    ]
+    assert {split: len(samples) for split, samples in dataset.splits.items()} == {
+        "train": 1,
+        "val": 2,
+        "test": 1,
+    }
 
 
 def test_a_mask_with_unknown_ids(data):
@@ -208,16 +269,50 @@ def test_a_mask_with_unknown_ids(data):
     write_mask(path, np.resize(np.array([0, 12, 200], np.uint8), SIZE))
     assert error_of(read, data) == (
         f"{path}: the mask holds ids 12, 200, which are none of the 11 classes of camvid "
-        "(ids 0, 1, 2, 3, 4, 5, 6, 7, ...; void 11, 255): relabel them, or set them to 255 for void"
+        "(ids 0, 1, 2, 3, 4, 5, 6, 7, ...; void 11, 255): relabel them, or set them to void"
     )
+    error = sample_error(data)
+    assert error.problem.rule == "unknown-ids" and error.found == (12, 200)
 
 
-def test_a_mask_of_another_size(data):
+def test_a_mask_of_another_size_and_aspect(data):
     path = data / "trainannot" / "a.png"
     write_mask(path, size=(24, 30))
     assert error_of(read, data) == (
         f"{path}: the mask is 24x30, its image 24x32: make them the same size"
     )
+    assert sample_error(data).problem.rule == "size-mismatch"
+
+
+def test_a_mask_that_lies_on_its_side(data):
+    """As where it was drawn on a photograph whose EXIF orientation the program did not know."""
+    write_mask(data / "trainannot" / "a.png", size=(32, 24))
+    assert error_of(read, data) == (
+        f"{data / 'trainannot' / 'a.png'}: the mask is 32x24, its image 24x32: turn the mask, or "
+        "the image with its EXIF orientation, upright"
+    )
+
+
+def test_a_mask_of_another_size_and_the_same_aspect_is_resized(data):
+    path = data / "trainannot" / "a.png"
+    mask = np.arange(12 * 16, dtype=np.uint8).reshape(12, 16) % 11
+    write_mask(path, mask)
+    dataset = load_dataset("camvid", data)
+    (sample, _) = dataset.split("train")
+    image, class_ids, (warning,) = dataset.read_pair(sample)
+    assert image.shape == (*SIZE, 3)
+    np.testing.assert_array_equal(class_ids, mask.repeat(2, axis=0).repeat(2, axis=1))
+    assert (warning.rule, warning.severity) == ("mask-resized", "warning")
+    assert str(warning) == (
+        f"{path}, {sample.image}: the mask is 12x16, its image 24x32: "
+        "the mask is resized to its image"
+    )
+    # 3% is the limit: 48 to 62 is 1.3% off, 48 to 60 is 6% off.
+    write_mask(path, size=(48, 63))
+    assert dataset.read(sample)[1].shape == SIZE
+    write_mask(path, size=(48, 60))
+    with pytest.raises(SampleError, match="48x60"):
+        dataset.read(sample)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.75])
@@ -242,53 +337,113 @@ def test_a_file_that_is_no_image(data):
     path = data / "train" / "a.png"
     path.write_text("<html>not found</html>")
     known = "png, jpg, jpeg, bmp, webp, tif, tiff"
-    assert error_of(read, data) == f"{path}: no image in a format known here ({known})"
+    assert error_of(read, data) == (
+        f"{path}: no image in a format known here ({known}): save it as PNG or JPEG"
+    )
+
+
+def test_an_image_that_is_missing(data):
+    dataset = load_dataset("camvid", data)
+    (data / "train" / "a.png").unlink()
+    with pytest.raises(SampleError) as caught:
+        dataset.read(dataset.split("train")[0])
+    problem = caught.value.problem
+    assert problem.rule == "unreadable-image"
+    assert str(problem) == (
+        f"{data / 'train' / 'a.png'}: No such file or directory: name an image that can be read"
+    )
 
 
 def test_a_mask_of_colours(data):
     path = data / "trainannot" / "a.png"
-    write_image(path)
+    colours = np.zeros((*SIZE, 3), np.uint8)
+    colours[:4] = 200, 10, 10
+    Image.fromarray(colours).save(path)
     assert error_of(read, data) == (
-        f"{path}: a mask has one 8-bit channel of class ids, this file is 24x32x3 uint8: "
-        "save ids, not colours"
+        f"{path}: the mask holds colours, such as (0, 0, 0), (200, 10, 10), where class ids are "
+        "expected: save ids in one 8-bit channel, or train on it with --dataset folder and a "
+        "classes file that has the colours"
+    )
+    error = sample_error(data)
+    assert error.problem.rule == "colour-mask"
+    assert error.found == ((0, 0, 0), (200, 10, 10))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_mask_that_was_saved_as_jpeg(data, suffix):
+    path = data / "trainannot" / "a.png"
+    Image.open(path).save(data / "as.jpg")
+    path.unlink()
+    path = (data / "as.jpg").rename(path.with_suffix(suffix))
+    assert error_of(read, data) == (
+        f"{path}: the mask was saved as JPEG, which changes ids and colours along edges: "
+        "export the masks as PNG from where they were made"
+    )
+    assert sample_error(data).problem.rule == "jpeg-mask"
+
+
+# === Kinds of mask files ===
+
+IDS = np.resize(np.arange(11, dtype=np.uint8), SIZE)
+
+
+def saved(path, image, **options):
+    image.save(path, **options)
+    return read_mask(path)
+
+
+def test_masks_of_ids_in_every_format(tmp_path):
+    grey = Image.fromarray(IDS)
+    for name in ("a.png", "a.bmp", "a.tif"):
+        np.testing.assert_array_equal(saved(tmp_path / name, grey), IDS)
+    np.testing.assert_array_equal(saved(tmp_path / "a.webp", grey, lossless=True), IDS)
+    for mode in ("RGB", "RGBA", "LA"):  # equal channels
+        np.testing.assert_array_equal(saved(tmp_path / "b.png", grey.convert(mode)), IDS)
+    one_bit = Image.fromarray(IDS > 5)
+    np.testing.assert_array_equal(saved(tmp_path / "c.png", one_bit), IDS > 5)
+    sixteen = Image.fromarray(IDS.astype(np.uint16))
+    np.testing.assert_array_equal(saved(tmp_path / "d.png", sixteen), IDS)
+    stretched = Image.fromarray(IDS.astype(np.uint16) * 257)  # 8 bits spread over 16
+    np.testing.assert_array_equal(saved(tmp_path / "e.png", stretched), IDS)
+
+
+def test_ids_that_do_not_fit_into_8_bits(tmp_path):
+    path = tmp_path / "a.png"
+    with pytest.raises(SampleError) as caught:
+        saved(path, Image.fromarray(IDS.astype(np.uint16) * 100))
+    assert caught.value.problem.rule == "unknown-ids"
+    assert caught.value.found == (300, 400, 500, 600, 700, 800, 900, 1000)
+    assert str(caught.value) == (
+        f"{path}: the mask holds values that are no ids of 8 bits, such as 300, 400, 500, 600: "
+        "relabel it with ids from 0 to 254, and 255 for void"
     )
 
 
-def test_a_mask_of_16_bits(data):
-    path = data / "trainannot" / "a.png"
-    Image.fromarray(np.zeros(SIZE, np.uint16)).save(path)
-    assert "this file is 24x32" in error_of(read, data)
+def test_a_lossy_webp_is_refused(tmp_path):
+    with pytest.raises(SampleError, match="saved as lossy WebP") as caught:
+        saved(tmp_path / "a.webp", Image.fromarray(IDS))
+    assert caught.value.problem.rule == "jpeg-mask"
 
 
-# === dataset check ===
+def test_images_and_masks_are_turned_upright(data):
+    """Both files have an orientation, as cameras and TIFF writers leave it."""
+    pixels = write_image(data / "train" / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    Image.fromarray(pixels).save(data / "train" / "a.png", exif=exif)
+    Image.fromarray(IDS).save(data / "trainannot" / "a.png", exif=exif)
+    image, class_ids = read(data)
+    np.testing.assert_array_equal(image, np.rot90(pixels, -1))
+    np.testing.assert_array_equal(class_ids, np.rot90(IDS, -1))
 
 
-def check(data, *options):
-    arguments = ["dataset", "check", "--dataset", "camvid", "--data-dir", data, *options]
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+# === Processes and threads ===
 
 
-def test_a_good_data_set(data):
-    result = check(data, "--json", data / "report.json")
-    assert result.exit_code == 0, result.output
-    assert "train: 2 good pairs, 24x32 (2)" in result.output
-    report = json.loads((data / "report.json").read_text())
-    assert report["val"]["pairs"] == 2 and report["val"]["errors"] == []
-    assert report["val"]["shares"]["Sky"] == pytest.approx(1 / 12)
-    assert report["val"]["shares"]["void"] == pytest.approx(1 / 12)
-    assert sum(report["val"]["shares"].values()) == pytest.approx(1)
-
-
-def test_every_bad_file_is_named(data):
-    write_mask(data / "trainannot" / "a.png", size=(8, 8))
-    (data / "val" / "b.jpg").write_bytes(b"")
-    result = check(data)
-    assert result.exit_code == 1
-    lines = result.output.splitlines()
-    errors = [line for line in lines if line.startswith("error: ")]
-    assert [line.split(": ")[1] for line in errors] == [
-        str(data / "trainannot" / "a.png"),
-        str(data / "val" / "b.jpg"),
-    ]
-    assert lines[-1] == f"Error: {data}: 2 bad pairs, listed above"
-    assert "train: 1 good pairs" in result.output
+def test_a_data_set_and_its_errors_can_be_sent_to_other_processes(data):
+    dataset = pickle.loads(pickle.dumps(load_dataset("camvid", data)))
+    assert dataset == load_dataset("camvid", data)
+    write_mask(data / "trainannot" / "a.png", np.full(SIZE, 99, np.uint8))
+    error = sample_error(data)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.problem, copy.found) == (str(error), error.problem, (99,))

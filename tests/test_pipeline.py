@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_bisenet.data import pipeline as pipeline_module
 from keras_bisenet.data.augmentation import Augmentation, random_view
-from keras_bisenet.data.dataset import Dataset, Sample
+from keras_bisenet.data.dataset import Dataset, Pair, Sample
 from keras_bisenet.data.pipeline import TrainingPipeline
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.label_map import VOID, LabelMap
@@ -30,8 +30,8 @@ class InMemory(Dataset):
         super().__init__("memory", LABELS, {"train": samples})
         object.__setattr__(self, "pairs", pairs)
 
-    def read(self, sample):
-        return self.pairs[int(sample.image.name)]
+    def read_pair(self, sample):
+        return Pair(*self.pairs[int(sample.image.name)], ())
 
 
 def blocks(height, width, side=16, seed=0):
@@ -244,10 +244,10 @@ def test_too_few_samples_for_a_batch():
 
 
 class Damaged(InMemory):
-    def read(self, sample):
+    def read_pair(self, sample):
         if sample.image.name == "3":
             raise UserError("3.png: a damaged image: copy it again")
-        return super().read(sample)
+        return super().read_pair(sample)
 
 
 def test_a_bad_file_is_named_when_reading_ahead():

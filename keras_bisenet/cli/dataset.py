@@ -1,18 +1,25 @@
-"""`keras-bisenet dataset`: generate a data set, or check one."""
+"""`keras-bisenet dataset`: generate a data set, check one, pack it, or see it as training does."""
 
 from __future__ import annotations
 
+import itertools
+from pathlib import Path
+
 import click
 
-from keras_bisenet.cli.options import SIZE
-from keras_bisenet.errors import UserError
-from keras_bisenet.files import write_json
+from keras_bisenet.cli.options import SIZE, load_tensorflow, training_half
+from keras_bisenet.cli.tables import printable
+from keras_bisenet.errors import UsageError, UserError
+from keras_bisenet.files import replacing, write_json, write_text
 from keras_bisenet.progress import progress_bar
+
+FILES_SHOWN = 5
+"""So many files of a finding are listed."""
 
 
 @click.group("dataset")
 def command():
-    """Generate a data set, or check one."""
+    """Generate a data set, check one, pack it, or see it as training does."""
 
 
 @command.command("generate")
@@ -36,29 +43,249 @@ def generate(directory, size, seed, **counts):
 @command.command("check")
 @click.option("--dataset", "name", required=True, help="Name of the data set.")
 @click.option("--data-dir", required=True, type=click.Path(), help="Folder of the data set.")
-@click.option("--json", "json_file", type=click.Path(), help="Write the findings for programs.")
-def check(name, data_dir, json_file):
-    """Read every image and mask, and say what is wrong, file by file."""
-    from keras_bisenet.data import load_dataset
-    from keras_bisenet.data.check import check_samples
+@click.option("--json", "json_file", type=click.Path(), help="Write the report for programs.")
+@click.option(
+    "--page", "page_file", type=click.Path(), help="Write it as an HTML page of pictures."
+)
+@click.option("--suggest", "classes_file", type=click.Path(), help="Write a classes.yaml.")
+@click.option("--workers", type=click.IntRange(1), help="Threads that read.  [default: CPUs]")
+def check(name, data_dir, json_file, page_file, classes_file, workers):
+    """Read every image and mask, and say what is wrong, file by file.
 
-    dataset = load_dataset(name, data_dir)
-    report = {}
-    for split, samples in dataset.splits.items():
-        with progress_bar(f"reading {split}", len(samples)) as bar:
-            report[split] = check_samples(dataset, samples, bar)
-    labels = dataset.label_map
-    click.echo(f"{'share of pixels':<20}" + "".join(f"{split:>9}" for split in report))
-    for i, class_name in enumerate((*labels.names, "void")):
-        shares = "".join(f"{found.shares[i]:>9.2%}" for found in report.values())
-        click.echo(f"{class_name:<20}{shares}")
-    for split, found in report.items():
-        sizes = ", ".join(f"{h}x{w} ({n})" for (h, w), n in sorted(found.sizes.items()))
-        click.echo(f"{split}: {found.pairs} good pairs, {sizes or 'no size'}")
+    Exits with 1 where there is an error: a file that training or evaluation cannot use, or images
+    that several splits share. Warnings name what is worth a look.
+    """
+    from keras_bisenet.data import load_dataset
+    from keras_bisenet.data.check import check_dataset
+
+    problems = []
+    dataset = load_dataset(name, data_dir, problems.append)
+    with progress_bar("reading", sum(map(len, dataset.splits.values()))) as bar:
+        report = check_dataset(dataset, problems, workers, bar)
     if json_file:
-        write_json(json_file, {split: found.to_json(labels) for split, found in report.items()})
-    errors = [error for found in report.values() for error in found.errors]
-    for error in errors:
-        click.echo(f"error: {error}")
+        write_json(json_file, report.to_json())
+    if page_file:
+        _write_page(Path(page_file), report)
+    if classes_file:
+        write_text(classes_file, report.suggestions.classes)
+    click.echo("\n".join(printable(line) for line in _report_lines(report)))
+    errors = [finding for finding in report.findings if finding.severity == "error"]
     if errors:
-        raise UserError(f"{data_dir}: {len(errors)} bad pairs, listed above")
+        files = sum(len(finding.files) for finding in errors)
+        raise UserError(f"{data_dir}: errors in {files} files, listed above")
+
+
+@command.command("show")
+@click.option("--dataset", "name", required=True, help="Name of the data set.")
+@click.option("--data-dir", required=True, type=click.Path(), help="Folder of the data set.")
+@click.option("-o", "--out", required=True, type=click.Path(), help="PNG file, or folder.")
+@click.option("--split", default="train", show_default=True)
+@click.option("--count", type=click.IntRange(1), default=6, show_default=True)
+@click.option("--size", type=SIZE, help="Height x width of the crops.  [384x480]")
+@click.option("--seed", type=int, help="Another seed, other views.  [0]")
+@click.option("--config", "config_file", type=click.Path(), help="YAML file of training options.")
+def show(name, data_dir, out, split, count, config_file, **options):
+    """Draw what training sees: views of a split, augmented, with their masks.
+
+    OUT.png is a sheet of them all; a folder gets a picture of each. --config takes the options
+    that `train` does, of which scale, flip, jitter, size and seed count here.
+    """
+    out = Path(out)
+    if out.suffix.lower() != ".png" and (out.suffix or out.is_file()):
+        raise UsageError(f"{out}: choose a name that ends in .png, or a folder")
+    with training_half():
+        from keras_bisenet.data import load_dataset
+        from keras_bisenet.training.config import TrainingConfig, make_config, read_config
+
+        values = read_config(config_file) if config_file else {}
+        values.update({key: value for key, value in options.items() if value is not None})
+        values.update(dataset=name, data_dir=data_dir)
+        config = make_config(TrainingConfig, values, config_file or "show")
+        dataset = load_dataset(name, data_dir)
+        samples = dataset.split(split)
+        load_tensorflow()
+        views = _augmented(dataset, samples, config, count)
+    written = _write_views(out, dataset.label_map, views)
+    click.echo(f"{count} views of {split}, {'{}x{}'.format(*config.size)}: {written}")
+
+
+@command.command("pack")
+@click.option("--dataset", "name", required=True, help="Name of the data set.")
+@click.option("--data-dir", required=True, type=click.Path(), help="Folder of the data set.")
+@click.option("-o", "--out", required=True, type=click.Path(), help="Folder to write.")
+@click.option(
+    "--shard-size",
+    type=click.FloatRange(0, min_open=True),
+    default=256,
+    show_default=True,
+    help="MiB of a file, about.",
+)
+def pack(name, data_dir, out, shard_size):
+    """Pack a data set of many files into a few large ones (TFRecord).
+
+    Train on OUT with --dataset shards --data-dir OUT. Images stay as they are encoded.
+    """
+    with training_half():
+        from keras_bisenet.data import load_dataset
+        from keras_bisenet.data.shards import pack
+
+        dataset = load_dataset(name, data_dir)
+        load_tensorflow()
+    count = sum(map(len, dataset.splits.values()))
+    with progress_bar("packing", count) as bar:
+        files = pack(dataset, out, round(shard_size * 2**20), bar)
+    click.echo(f"{count} images in {files} files: {out} (--dataset shards)")
+
+
+# === check ===
+
+
+def _report_lines(report) -> list[str]:
+    """The report for people."""
+    lines = [*_share_lines(report), "", *_split_lines(report), *_id_lines(report), ""]
+    for finding in report.findings:
+        lines += [*_finding_lines(finding), ""]
+    lines += _suggestion_lines(report.suggestions)
+    errors = sum(finding.severity == "error" for finding in report.findings)
+    if not report.findings:
+        lines.append("no errors, no warnings")
+    elif not errors:
+        lines.append(f"no errors; warnings: {len(report.findings)}")
+    return lines
+
+
+def _share_lines(report) -> list[str]:
+    names = report.dataset.label_map.names
+    shares = [split.shares(len(names)) for split in report.splits.values()]
+    width = max(20, *(len(name) + 2 for name in names))
+    lines = [f"{'share of pixels':<{width}}" + "".join(f"{name:>9}" for name in report.splits)]
+    for i, class_name in enumerate((*names, "void")):
+        cells = (f"{share[i]:.2%}" if share[i] or i == len(names) else "never" for share in shares)
+        lines.append(f"{class_name:<{width}}" + "".join(f"{cell:>9}" for cell in cells))
+    return lines
+
+
+def _split_lines(report) -> list[str]:
+    lines = []
+    for name, split in report.splits.items():
+        common = split.sizes.most_common(3)
+        sizes = ", ".join(f"{h}x{w} ({n})" for (h, w), n in common)
+        if len(split.sizes) > len(common):
+            sizes += f" and {len(split.sizes) - len(common)} other sizes, {_range(split.sizes)}"
+        bad = len(split.samples) - split.good
+        pairs = f"{split.good} good pairs" + (f", {bad} bad" if bad else "")
+        lines.append(f"{name}: {pairs}, {sizes or 'no size'}")
+    return lines
+
+
+def _range(sizes) -> str:
+    smallest, largest = (by(sizes, key=lambda size: size[0] * size[1]) for by in (min, max))
+    return "{}x{} to {}x{}".format(*smallest, *largest)
+
+
+def _id_lines(report) -> list[str]:
+    if report.dataset.colours:
+        return []
+    labels = report.dataset.label_map
+    found = sum(split.file_ids for split in report.splits.values()).nonzero()[0].tolist()
+    void = f", {_ranges(labels.ignored_ids)} void" if labels.ignored_ids else ""
+    return [f"ids: {_ranges(found)} found; {_ranges(labels.file_ids)} declared{void}"]
+
+
+def _ranges(ids) -> str:
+    """`0-10, 255`"""
+    runs: list[list[int]] = []
+    for number in sorted(ids):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs) or "none"
+
+
+def _finding_lines(finding) -> list[str]:
+    lines = [f"{finding.severity}: {finding.rule}: {finding.message}"]
+    details = finding.details or ("",) * len(finding.files)
+    for path, detail in zip(finding.files[:FILES_SHOWN], details):
+        lines.append(f"    {path}: {detail}" if detail else f"    {path}")
+    if len(finding.files) > FILES_SHOWN:
+        lines.append(f"    and {len(finding.files) - FILES_SHOWN} more (--json names them)")
+    return [*lines, f"  cure: {finding.cure}"]
+
+
+def _suggestion_lines(suggestions) -> list[str]:
+    lines = []
+    if suggestions.size:
+        lines.append(f"suggested: --size {'{}x{}'.format(*suggestions.size)}")
+    if suggestions.class_weights:
+        lines.append(f"suggested: --class-weights {suggestions.class_weights_option}")
+    if suggestions.classes_differ:
+        lines += ["suggested classes.yaml (--suggest FILE writes it):"]
+        lines += [f"    {line}" for line in suggestions.classes.splitlines()]
+    return [*lines, ""]
+
+
+def _write_page(path: Path, report) -> None:
+    """Writes the page to `path`, or into it where it is a folder."""
+    from keras_bisenet.data.check.page import num_pictures, page
+
+    if path.suffix.lower() not in (".html", ".htm"):
+        path = path / "index.html"
+    with progress_bar("drawing", num_pictures(report)) as bar:
+        write_text(path, page(report, bar))
+
+
+# === show ===
+
+
+def _augmented(dataset, samples, config, count: int) -> list[tuple]:
+    """(image, class ids) of the first views that training with `config` would see."""
+    import numpy as np
+    import tensorflow as tf
+
+    from keras_bisenet.data.augmentation import Augmentation
+    from keras_bisenet.data.pipeline import TrainingPipeline
+
+    augmentation = Augmentation(config.scale, config.flip, config.jitter)
+    pipeline = TrainingPipeline(dataset, samples, config.size, 1, config.seed, augmentation)
+    try:
+        batches = itertools.islice(pipeline.batches().as_numpy_iterator(), count)
+        return [
+            (np.round(255 * images[0]).astype(np.uint8), masks[0].astype(np.uint8))
+            for images, masks in batches
+        ]
+    except tf.errors.OpError:
+        if pipeline.error:
+            raise pipeline.error from None
+        raise
+
+
+def _write_views(out: Path, labels, views) -> Path:
+    """Writes a sheet of all views, or a picture of each into the folder `out`."""
+    from PIL import Image
+
+    from keras_bisenet.runtime.drawing import (
+        colorize,
+        contact_sheet,
+        overlay,
+        overlay_with_legend,
+    )
+
+    if out.suffix.lower() == ".png":
+        palette = labels.palette
+        rows = [(image, overlay(image, i, palette), colorize(i, palette)) for image, i in views]
+        sheet = contact_sheet(
+            rows,
+            ("image", "mask over it", "mask"),
+            (*labels.names, "void"),
+            (*palette, (0, 0, 0)),
+            cell_width=400,
+        )
+        with replacing(out) as file:
+            Image.fromarray(sheet).save(file)
+        return out
+    for number, (image, ids) in enumerate(views):
+        picture = overlay_with_legend(image, ids, labels.names, labels.palette)
+        with replacing(out / f"view_{number:03d}.png") as file:
+            Image.fromarray(picture).save(file)
+    return out

@@ -20,6 +20,7 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 @click.option("--data-dir", type=click.Path(), help="Folder of the data set.")
 @click.option("--size", type=SIZE, help="Height x width of crops.  [384x480]")
 @click.option("--model", help="bisenetv2, bisenetv2-large or bisenetv2-small.")
+@click.option("--weights", help="To start from: a run, a .keras file, or camvid.  [none]")
 @click.option("--epochs", type=int, help="Passes over the training split.  [200]")
 @click.option("--batch-size", type=int, help="Images in a batch.  [8]")
 @click.option("--accumulate", type=int, help="Batches to each update.  [1]")
@@ -37,15 +38,37 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 @click.option("--validate-every", type=int, help="Epochs between validations.  [1]")
 @click.option("--early-stop", type=int, help="Stop after so many epochs without a better mIoU.")
 @click.option("--seed", type=int, help="[0]")
-def command(run_dir, config_file, resume, **options):
+@click.option(
+    "--coordinator",
+    envvar="KERAS_DISTRIBUTION_JOB_ADDRESSES",
+    help="Several processes: HOST:PORT of process 0, any free port.",
+)
+@click.option(
+    "--num-processes",
+    type=click.IntRange(1),
+    envvar="KERAS_DISTRIBUTION_NUM_PROCESSES",
+    help="Several processes: how many.",
+)
+@click.option(
+    "--process-id",
+    type=click.IntRange(0),
+    envvar="KERAS_DISTRIBUTION_PROCESS_ID",
+    help="Several processes: which this is, from 0.",
+)
+def command(run_dir, config_file, resume, coordinator, num_processes, process_id, **options):
     """Train a model on images with pixel labels.
 
     Options win over --config, which wins over the defaults; --config also takes what has no
     option here. The run directory keeps them all in config.yaml.
+
+    To train on several hosts, start the command on each with the same options but for
+    --process-id. --batch-size stays that of all together; process 0 writes the run directory.
     """
+    cluster = make_cluster(coordinator, num_processes, process_id)
     options = {name: value for name, value in options.items() if value is not None}
     with training_half():
         from keras_bisenet.training.config import TrainingConfig, make_config, read_config
+        from keras_bisenet.training.distributed import run_in_worker
         from keras_bisenet.training.run import Run
 
         if resume:
@@ -64,22 +87,52 @@ def command(run_dir, config_file, resume, **options):
             source = config_file or "train"
             config = make_config(TrainingConfig, {**values, **options}, source)
             dataset = check_before_work(config)
-            run = Run.create(run_dir, config, dataset.label_map)
-
-        load_tensorflow()
-        from keras_bisenet.training.trainer import train
+            is_first = cluster is None or cluster.process_id == 0
+            run = Run.create(run_dir, config, dataset.label_map) if is_first else Run(run_dir)
 
     try:
-        rows = train(config, run)
+        rows = run_in_worker(train, (config, run), cluster) if cluster else train(config, run)
     except KeyboardInterrupt:
         raise UserError(
             f"interrupted: what is finished is kept; keras-bisenet train --run {run_dir} "
             "--resume goes on"
         ) from None
+    if cluster and cluster.process_id > 0:
+        return
     best = max(rows, key=lambda row: row["val_miou"])
     click.echo(
         f"best val mIoU {best['val_miou']:.4f} (epoch {best['epoch']:.0f}): {run.model_file}"
     )
+
+
+def train(config, run):
+    """`training.trainer.train`, with its imports."""
+    with training_half():
+        load_tensorflow()
+        from keras_bisenet.training import trainer
+    return trainer.train(config, run)
+
+
+def make_cluster(coordinator, num_processes, process_id):
+    """The processes to train with; None for this one alone.
+
+    Raises:
+        UsageError: When one of the options is missing, or makes no sense.
+    """
+    options = {
+        "--coordinator": coordinator,
+        "--num-processes": num_processes,
+        "--process-id": process_id,
+    }
+    missing = [name for name, value in options.items() if value is None]
+    if len(missing) == len(options):
+        return None
+    if missing:
+        raise UsageError(f"several processes need {' and '.join(missing)} too")
+    from keras_bisenet.training.distributed import Cluster
+
+    # Keras' environment variable may list the addresses of all.
+    return Cluster(coordinator.split(",")[0], num_processes, process_id)
 
 
 def check_before_work(config):
@@ -90,7 +143,10 @@ def check_before_work(config):
     """
     from keras_bisenet.data import load_dataset
     from keras_bisenet.models import MODELS
+    from keras_bisenet.training.weights import find_weights
 
+    if config.weights:
+        find_weights(config.weights)
     if config.model not in MODELS:
         raise UsageError(f"--model {config.model!r}: choose one of {', '.join(MODELS)}")
     return load_dataset(config.dataset, config.data_dir)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from keras_bisenet.data.masks import read_mask
+from keras_bisenet.data.masks import read_colours, read_mask
+from keras_bisenet.data.problems import Problem, SampleError
 from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.label_map import LabelMap, UnknownIdError
+from keras_bisenet.label_map import ColourMap, LabelMap, UnknownColourError, UnknownIdError
 from keras_bisenet.runtime.sources import read_image
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+ASPECT_TOLERANCE = 0.03
+"""A mask of another size than its image is resized if the aspect ratios differ by no more."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +28,42 @@ class Sample:
     mask: Path
 
 
+class Pair(NamedTuple):
+    """A sample that was read.
+
+    Attributes:
+        image: uint8 `[height, width, 3]`.
+        class_ids: uint8 `[height, width]`, with `VOID` for what is ignored.
+        warnings: What had to be done to the files to read them.
+    """
+
+    image: np.ndarray
+    class_ids: np.ndarray
+    warnings: tuple[Problem, ...]
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """A data set on disk.
+    """A data set on disk. It can be pickled, and several threads may read it at a time.
 
     Args:
         name: The name it was asked for by.
         label_map: What its masks' ids mean.
         splits: Samples by split name, in a fixed order.
+        colours: What its masks' colours mean, where they hold colours rather than ids.
+        read_ids: Reads a mask file of ids as uint8 `[height, width]`.
+        soft_edges: Whether the masks are black and white with grey edges: each pixel then has the
+            nearer of the two.
+        unknown_cure: What to do where a mask holds what is not declared.
     """
 
     name: str
     label_map: LabelMap
     splits: dict[str, tuple[Sample, ...]]
+    colours: ColourMap | None = None
+    read_ids: Callable[[Path], np.ndarray] = read_mask
+    soft_edges: bool = False
+    unknown_cure: str = "relabel them, or set them to void"
 
     def split(self, name: str) -> tuple[Sample, ...]:
         """The samples of a split.
@@ -57,64 +84,127 @@ class Dataset:
             ignored, uint8 `[height, width]`.
 
         Raises:
-            UserError: When a file is damaged, sizes differ, or the mask holds an unknown id.
+            SampleError: As `read_pair`.
         """
-        image, mask = read_image(sample.image), read_mask(sample.mask)
-        if image.shape[:2] != mask.shape:
-            raise UserError(
-                f"{sample.mask}: the mask is {_size(mask)}, its image {_size(image)}: "
-                "make them the same size"
-            )
+        pair = self.read_pair(sample)
+        return pair.image, pair.class_ids
+
+    def read_pair(self, sample: Sample) -> Pair:
+        """Reads one sample, and says what had to be done to it.
+
+        The only warnings are `mask-resized`, for a mask of another size than its image's and the
+        same aspect, and `mask-thresholded`, for grey edges between black and white.
+
+        Raises:
+            SampleError: A `UserError` with the problem: `unreadable-image`, `unreadable-mask`,
+                `jpeg-mask`, `colour-mask`, `unknown-ids`, `unknown-colours` or `size-mismatch`.
+        """
         try:
-            return image, self.label_map.class_ids(mask)
+            image = read_image(sample.image)
+        except UserError as error:
+            raise SampleError(_unreadable_image(sample, error)) from error
+        warnings = []
+        class_ids = self._class_ids(sample, self.read_raw(sample), warnings)
+        if image.shape[:2] != class_ids.shape:
+            class_ids = _resized(sample, class_ids, image.shape[:2], warnings)
+        return Pair(image, class_ids, tuple(warnings))
+
+    def read_raw(self, sample: Sample) -> np.ndarray:
+        """What a mask file holds before the label map.
+
+        Returns:
+            uint8 ids `[height, width]`, or colours `[height, width, 3]` where the data set has
+            masks of colours.
+
+        Raises:
+            SampleError: When the mask cannot be read, or holds colours in place of ids.
+        """
+        return read_colours(sample.mask) if self.colours else self.read_ids(sample.mask)
+
+    def _class_ids(self, sample: Sample, raw: np.ndarray, warnings: list[Problem]) -> np.ndarray:
+        try:
+            if self.colours:
+                return self.colours.to_class_ids(raw)
+            if self.soft_edges:
+                raw = _thresholded(sample, raw, warnings)
+            return self.label_map.class_ids(raw)
         except UnknownIdError as error:
-            names = len(self.label_map.names)
-            raise UserError(
-                f"{sample.mask}: the mask holds ids {_some(error.ids)}, which are none of the "
-                f"{names} classes of {self.name} (ids {_some(self.label_map.file_ids)}; void "
-                f"{_some(self.label_map.ignored_ids)}): relabel them, or set them to 255 for void"
-            ) from error
+            raise SampleError(self._unknown_ids(sample, error.ids), error.ids) from error
+        except UnknownColourError as error:
+            raise SampleError(self._unknown_colours(sample, error), error.colours) from error
+
+    def _unknown_ids(self, sample: Sample, ids: list[int]) -> Problem:
+        labels = self.label_map
+        return Problem(
+            "unknown-ids",
+            "error",
+            f"the mask holds ids {_some(ids)}, which are none of the {labels.num_classes} classes "
+            f"of {self.name} (ids {_some(labels.file_ids)}; void {_some(labels.ignored_ids)})",
+            (sample.mask,),
+            self.unknown_cure,
+        )
+
+    def _unknown_colours(self, sample: Sample, error: UnknownColourError) -> Problem:
+        return Problem(
+            "unknown-colours",
+            "error",
+            f"the mask holds colours that stand for no class of {self.name}: "
+            f"{_some(error.colours, 4)}",
+            (sample.mask,),
+            self.unknown_cure,
+        )
 
 
-def pair_by_stem(images: Path, masks: Path) -> tuple[Sample, ...]:
-    """Pairs the images of one folder with the PNG masks of another, by file name.
-
-    Raises:
-        UserError: When a folder is missing or empty, or a file has no partner.
-    """
-    by_stem = {}
-    for path in _files(images, IMAGE_SUFFIXES):
-        if path.stem in by_stem:
-            raise UserError(f"{path}: another image has this name ({by_stem[path.stem].name})")
-        by_stem[path.stem] = path
-    masks_by_stem = {path.stem: path for path in _files(masks, (".png",))}
-    for stem, path in by_stem.items():
-        if stem not in masks_by_stem:
-            raise UserError(
-                f"{path}: there is no mask for this image: "
-                f"add {masks / (stem + '.png')} or remove the image"
-            )
-    for stem, path in masks_by_stem.items():
-        if stem not in by_stem:
-            raise UserError(
-                f"{path}: there is no image for this mask: add it to {images} or remove the mask"
-            )
-    return tuple(Sample(by_stem[stem], masks_by_stem[stem]) for stem in sorted(by_stem))
+def _unreadable_image(sample: Sample, error: UserError) -> Problem:
+    message, _, cure = str(error).removeprefix(f"{sample.image}: ").rpartition(": ")
+    if not message:
+        message, cure = cure, "save it as PNG or JPEG"
+    return Problem("unreadable-image", "error", message, (sample.image,), cure)
 
 
-def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder: check --data-dir")
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes)
-    if not files:
-        raise UserError(f"{folder}: no file here ends in {', '.join(suffixes)}")
-    return files
+def _resized(sample: Sample, class_ids: np.ndarray, size, warnings: list[Problem]) -> np.ndarray:
+    """The mask at its image's size, if the aspect is the same."""
+    message = f"the mask is {_size(class_ids.shape)}, its image {_size(size)}"
+    files = (sample.mask, sample.image)
+    if not _same_aspect(class_ids.shape, size):
+        cure = "make them the same size"
+        if _same_aspect(class_ids.shape, size[::-1]):
+            cure = "turn the mask, or the image with its EXIF orientation, upright"
+        raise SampleError(Problem("size-mismatch", "error", message, files[:1], cure))
+    warnings.append(
+        Problem("mask-resized", "warning", message, files, "the mask is resized to its image")
+    )
+    # Nearest neighbour: between two ids lies no third.
+    resized = Image.fromarray(class_ids).resize((size[1], size[0]), Image.Resampling.NEAREST)
+    return np.array(resized)
 
 
-def _size(array: np.ndarray) -> str:
-    return f"{array.shape[0]}x{array.shape[1]}"
+def _same_aspect(a: Sequence[int], b: Sequence[int]) -> bool:
+    ratio = (a[1] / a[0]) / (b[1] / b[0])
+    return max(ratio, 1 / ratio) <= 1 + ASPECT_TOLERANCE
 
 
-def _some(ids: Sequence[int]) -> str:
-    shown = ", ".join(str(i) for i in ids[:8])
-    return f"{shown}, ..." if len(ids) > 8 else shown
+def _thresholded(sample: Sample, raw: np.ndarray, warnings: list[Problem]) -> np.ndarray:
+    """0 and 255 for every value, whichever is nearer."""
+    soft = np.count_nonzero((raw > 0) & (raw < 255))
+    if not soft:
+        return raw
+    warnings.append(
+        Problem(
+            "mask-thresholded",
+            "warning",
+            f"{soft / raw.size:.2%} of the mask's pixels lie between 0 and 255",
+            (sample.mask,),
+            "they are taken for the nearer of the two",
+        )
+    )
+    return np.where(raw < 128, 0, 255).astype(np.uint8)
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[0]}x{shape[1]}"
+
+
+def _some(values: Sequence, limit: int = 8) -> str:
+    shown = ", ".join(str(value) for value in values[:limit])
+    return f"{shown}, ..." if len(values) > limit else shown

@@ -1,33 +1,167 @@
-"""Reading mask files."""
+"""Reading mask files: ids or colours, as they are in the file."""
 
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-from keras_bisenet.errors import UserError
+from keras_bisenet.data.problems import Problem, SampleError
+from keras_bisenet.label_map import colour_codes, colours_of_codes
 
 
 def read_mask(path) -> np.ndarray:
-    """Reads a mask of ids as uint8 `[height, width]`; a palette image gives its indices.
+    """Reads a mask of ids.
+
+    A palette image gives its indices, an image of 1 bit 0 and 1, one of 16 bits its values if
+    they fit into 8, one whose colour channels are all equal that channel.
+
+    Returns:
+        uint8 `[height, width]`.
 
     Raises:
-        UserError: When the file is missing, damaged, or holds colours rather than ids.
+        SampleError: `unreadable-mask`, `jpeg-mask`, `unknown-ids` for ids above 255, or
+            `colour-mask` when the file holds colours.
+    """
+    path = Path(path)
+    pixels = read_mask_pixels(path)
+    if pixels.ndim == 3:
+        found = frequent_colours(pixels)
+        shown = ", ".join(str(colour) for colour in found[:3])
+        raise SampleError(
+            Problem(
+                "colour-mask",
+                "error",
+                f"the mask holds colours, such as {shown}, where class ids are expected",
+                (path,),
+                "save ids in one 8-bit channel, or train on it with --dataset folder and a "
+                "classes file that has the colours",
+            ),
+            found,
+        )
+    return pixels
+
+
+def read_colours(path) -> np.ndarray:
+    """Reads a mask of colours, as uint8 `[height, width, 3]`; grey and palette images too.
+
+    Raises:
+        SampleError: `unreadable-mask`, `jpeg-mask`.
+    """
+    pixels = read_mask_pixels(Path(path), expand_palette=True)
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+
+
+def read_mask_pixels(path: Path, expand_palette: bool = False) -> np.ndarray:
+    """A mask file's pixels, upright, without transparency.
+
+    Args:
+        path: The file.
+        expand_palette: Whether a palette image gives its colours rather than its indices.
+
+    Returns:
+        uint8 `[height, width]`, or `[height, width, 3]` where the channels differ.
+
+    Raises:
+        SampleError: As `read_mask`.
     """
     try:
-        with Image.open(path) as image:
-            mask = np.array(image)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large images, and of odd metadata
+            with Image.open(path) as opened:
+                _refuse_lossy(path, opened)
+                image = ImageOps.exif_transpose(opened)
+                if image.mode == "P" and not expand_palette:
+                    return np.array(image)
+                if image.mode == "1" and expand_palette:
+                    image = image.convert("L")  # white is white, not 1
+                if image.mode not in ("1", "L", "RGB") and not image.mode.startswith(("I", "F")):
+                    image = image.convert("L" if image.mode == "LA" else "RGB")
+                pixels = np.array(image)
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such mask") from None
+        raise _unreadable(path, "there is no such mask", "add it, or remove its image") from None
+    except Image.UnidentifiedImageError:
+        raise _unreadable(path, "no image in a format known here", "save it as PNG") from None
+    except Image.DecompressionBombError:
+        raise _unreadable(path, "too large a mask", "scale it and its image down first") from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
         # All of these come from Pillow's decoders.
-        raise UserError(f"{path}: a damaged mask ({error}): copy it again") from error
-    if mask.ndim != 2 or mask.dtype != np.uint8:
-        raise UserError(
-            f"{path}: a mask has one 8-bit channel of class ids, this file is "
-            f"{'x'.join(str(side) for side in mask.shape)} {mask.dtype}: save ids, not colours"
+        raise _unreadable(path, f"a damaged mask ({error})", "copy it again") from error
+    if pixels.ndim == 3:
+        grey = pixels[..., 0]
+        same = (grey == pixels[..., 1]).all() and (grey == pixels[..., 2]).all()
+        return np.ascontiguousarray(grey) if same else pixels
+    return _eight_bits(path, pixels)
+
+
+def read_palette(path: Path) -> tuple[tuple[int, int, int], ...]:
+    """The 256 colours that the ids of a palette image are shown in (two for one of 1 bit).
+
+    Empty for a file without a palette.
+    """
+    with Image.open(path) as image:
+        if image.mode == "1":
+            return (0, 0, 0), (255, 255, 255)
+        if image.mode != "P":
+            return ()
+        values = image.getpalette("RGB")
+    values += [0] * (768 - len(values))
+    return tuple(zip(values[0::3], values[1::3], values[2::3]))
+
+
+def frequent_colours(pixels: np.ndarray) -> list[tuple[int, int, int]]:
+    """The colours of `[height, width, 3]`, the most frequent first."""
+    codes, counts = np.unique(colour_codes(pixels), return_counts=True)
+    return colours_of_codes(codes[np.argsort(-counts, kind="stable")])
+
+
+def _refuse_lossy(path: Path, image: Image.Image) -> None:
+    kind = image.format
+    if kind == "WEBP":
+        with open(path, "rb") as file:
+            lossy = file.read(16)[12:] == b"VP8 "
+        kind = "lossy WebP" if lossy else None
+    if kind in ("JPEG", "MPO", "lossy WebP"):
+        kind = "JPEG" if kind == "MPO" else kind
+        raise SampleError(
+            Problem(
+                "jpeg-mask",
+                "error",
+                f"the mask was saved as {kind}, which changes ids and colours along edges",
+                (path,),
+                "export the masks as PNG from where they were made",
+            )
         )
-    return mask
+
+
+def _eight_bits(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """Ids of any type of number as uint8."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == bool:
+        return pixels.astype(np.uint8)
+    if pixels.max(initial=0) > 255 and not (pixels % 257).any():
+        pixels = pixels // 257  # 8 bits that a program stretched to 16
+    wrong = (pixels < 0) | (pixels > 255) | (pixels % 1 != 0)
+    if wrong.any():
+        found = np.unique(pixels[wrong]).tolist()
+        shown = ", ".join(f"{value:g}" for value in found[:4])
+        raise SampleError(
+            Problem(
+                "unknown-ids",
+                "error",
+                f"the mask holds values that are no ids of 8 bits, such as {shown}",
+                (path,),
+                "relabel it with ids from 0 to 254, and 255 for void",
+            ),
+            found,
+        )
+    return pixels.astype(np.uint8)
+
+
+def _unreadable(path: Path, message: str, cure: str) -> SampleError:
+    return SampleError(Problem("unreadable-mask", "error", message, (path,), cure))

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from keras_bisenet.data.augmentation import Augmentation, random_view
 from keras_bisenet.data.dataset import Dataset, Sample
+from keras_bisenet.data.problems import combined, print_warning
 from keras_bisenet.errors import UsageError, UserError
 
 CACHE_LIMIT = 2 << 30
@@ -31,6 +32,8 @@ class TrainingPipeline:
         batch_size: int. Images in a batch.
         seed: int. Equal seeds give equal batches.
         augmentation: Defaults to the paper's.
+        share: `(i, n)` reads the i-th of n equal parts of each batch, as one of n processes does
+            that train together.
 
     Raises:
         UsageError: When there are fewer samples than a batch holds.
@@ -44,6 +47,7 @@ class TrainingPipeline:
         batch_size: int,
         seed: int = 0,
         augmentation: Augmentation | None = None,
+        share: tuple[int, int] = (0, 1),
     ):
         if len(samples) < batch_size:
             raise UsageError(
@@ -56,31 +60,42 @@ class TrainingPipeline:
         self.batch_size = batch_size
         self.seed = seed
         self.augmentation = augmentation or Augmentation()
+        self.share = share
         self.steps_per_epoch = len(samples) // batch_size
         self.error: UserError | None = None
         """The mistake in the data that stopped a batch: TensorFlow passes on its text alone."""
         self._decoded: list | None = None
+        self._warned_of: set[str] = set()
 
-    def preload(self, progress: Callable[[int], None] | None = None) -> None:
+    def preload(self, progress: Callable[[int], None] | None = None) -> bool:
         """Reads the split into memory if it fits, so that a bad file shows before training.
+
+        What had to be done to files to read them, such as resizing masks, is printed and counted.
 
         Args:
             progress: Called with 1 after each sample.
+
+        Returns:
+            Whether it fits.
 
         Raises:
             UserError: When a file is damaged, or a mask does not suit its image or label map.
         """
         first_image, first_mask = self.dataset.read(self.samples[0])
         if (first_image.nbytes + first_mask.nbytes) * len(self.samples) > CACHE_LIMIT:
-            return
-        decoded = []
+            return False
+        decoded, warnings = [], []
         # Pillow decodes without Python's global lock.
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            for pair in threads.map(self.dataset.read, self.samples):
-                decoded.append(pair)
+            for pair in threads.map(self.dataset.read_pair, self.samples):
+                decoded.append((pair.image, pair.class_ids))
+                warnings += pair.warnings
                 if progress:
                     progress(1)
         self._decoded = decoded
+        for problem in combined(warnings):
+            print_warning(problem)
+        return True
 
     def count_pixels(self) -> np.ndarray:
         """Pixels of the split by class: int64 `[num_classes]`.
@@ -100,10 +115,15 @@ class TrainingPipeline:
         Returns:
             An endless `tf.data.Dataset` of float32 images in [0, 1] `[batch, height, width, 3]`
             and int32 class ids `[batch, height, width]`; an epoch is `steps_per_epoch` of them.
+            `batch` is this process' share.
         """
         views_per_epoch = self.steps_per_epoch * self.batch_size
+        part, num_parts = self.share
+        part_size = self.batch_size // num_parts
 
-        def view(number):
+        def view(count):
+            batch, row = count // part_size, count % part_size
+            number = batch * self.batch_size + part * part_size + row
             epoch, place = number // views_per_epoch, number % views_per_epoch
             sample = tf.random.experimental.index_shuffle(
                 place, tf.stack([self.seed, epoch]), len(self.samples) - 1
@@ -114,15 +134,20 @@ class TrainingPipeline:
             seed = tf.random.fold_in(tf.constant([self.seed, 0]), number)
             return random_view(image, mask, self.size, seed, self.augmentation)
 
-        numbers = tf.data.Dataset.counter(first_epoch * views_per_epoch)
-        views = numbers.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return views.batch(self.batch_size, drop_remainder=True).prefetch(2)
+        counts = tf.data.Dataset.counter(first_epoch * self.steps_per_epoch * part_size)
+        views = counts.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return views.batch(part_size, drop_remainder=True).prefetch(2)
 
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         if self._decoded:
             return self._decoded[index]
         try:
-            return self.dataset.read(self.samples[index])
+            pair = self.dataset.read_pair(self.samples[index])
         except UserError as error:
             self.error = error
             raise
+        for problem in pair.warnings:
+            if problem.rule not in self._warned_of:  # the first stands for all of a large split
+                self._warned_of.add(problem.rule)
+                print_warning(problem)
+        return pair.image, pair.class_ids

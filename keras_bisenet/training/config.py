@@ -34,6 +34,7 @@ class TrainingConfig:
     # --- model ---
     model: str = "bisenetv2"
     model_options: dict = dataclasses.field(default_factory=dict)  # arguments of bisenetv2
+    weights: str | None = None  # to start from: a run, a .keras file, or camvid
     boosters: bool = True
     precision: str = "float32"  # or mixed_bfloat16, mixed_float16
 

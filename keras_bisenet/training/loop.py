@@ -11,6 +11,9 @@ drives both, on every backend. What survives an interruption, and in which order
 Whenever the process dies, the newest row of `metrics.csv` has its checkpoint, and the run goes on
 from there. Views of the data depend on the seed and their number alone, so it goes on to the same
 result.
+
+Of several processes that train together each runs this loop, on its share of every batch and of the
+validation images; process 0 alone writes and prints.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from keras_bisenet.errors import UserError
 from keras_bisenet.files import replacing
 from keras_bisenet.progress import progress_bar
 from keras_bisenet.runtime.drawing import contact_sheet, overlay
+from keras_bisenet.training import distributed
 from keras_bisenet.training.checkpoint import load_state, save_state
 from keras_bisenet.training.evaluation import score
 from keras_bisenet.training.metrics import Scores
@@ -86,37 +90,54 @@ class TrainingLoop:
         if rows:
             load_state(self._checkpoint(first_epoch), self.model)
         batches = self.pipeline.batches(first_epoch).as_numpy_iterator()
-        log = tf.summary.create_file_writer(str(self.run.logs))
-        validation = self.dataset.split("val")
+        is_main = distributed.is_main()
+        log = tf.summary.create_file_writer(str(self.run.logs)) if is_main else None
         epoch = first_epoch
         while epoch < self.epochs and not self._is_stale(rows):
             epoch += 1
             loss, speed = self._train_epoch(epoch, batches)
             if epoch % self.validate_every and epoch != self.epochs:
-                click.echo(f"epoch {epoch}/{self.epochs}  loss {loss:.4f}  {speed:.2f} images/s")
+                if is_main:
+                    click.echo(
+                        f"epoch {epoch}/{self.epochs}  loss {loss:.4f}  {speed:.2f} images/s"
+                    )
                 continue
-            save_state(self._checkpoint(epoch), self.model)
+            if is_main:
+                save_state(self._checkpoint(epoch), self.model)
             with self.evaluating():
-                with progress_bar(f"validating {epoch}/{self.epochs}", len(validation)) as bar:
-                    scores = score(self.segment, self.dataset, validation, bar)
+                scores = self._validate(epoch)
                 is_best = not rows or scores.miou > max(row["val_miou"] for row in rows)
-                if is_best:
-                    self.save_best()
-                # Spread over the split: neighbours in a video look alike.
-                sheet = self._draw_samples(validation[:: -(-len(validation) // NUM_SAMPLES)])
-            row = self._row(epoch, loss, speed, scores)
-            rows.append(row)
-            self._log(log, row, scores, sheet)
-            if is_best:
-                with replacing(self.run.samples / "best.png") as temporary:
-                    Image.fromarray(sheet).save(temporary)
-            self.run.write_metrics(rows)
-            self._remove_checkpoints_but(epoch)
-            click.echo(
-                f"epoch {epoch}/{self.epochs}  loss {loss:.4f}  "
-                f"val mIoU {scores.miou:.4f}{' (best)' if is_best else ''}  {speed:.2f} images/s"
-            )
+                rows.append(self._row(epoch, loss, speed, scores))
+                if is_main:
+                    self._write(epoch, rows, scores, is_best, log)
         return rows
+
+    def _validate(self, epoch: int) -> Scores:
+        """Scores the split `val`, each process a part of it."""
+        process, num_processes = distributed.share()
+        samples = self.dataset.split("val")[process::num_processes]
+        with progress_bar(f"validating {epoch}/{self.epochs}", len(samples)) as bar:
+            scores = score(self.segment, self.dataset, samples, bar)
+        return Scores(scores.names, distributed.gather(scores.confusion).sum(axis=0))
+
+    def _write(self, epoch: int, rows, scores: Scores, is_best: bool, log) -> None:
+        """Writes what epoch `epoch` gave, and says it."""
+        if is_best:
+            self.save_best()
+        validation = self.dataset.split("val")
+        # Spread over the split: neighbours in a video look alike.
+        sheet = self._draw_samples(validation[:: -(-len(validation) // NUM_SAMPLES)])
+        self._log(log, rows[-1], scores, sheet)
+        if is_best:
+            with replacing(self.run.samples / "best.png") as temporary:
+                Image.fromarray(sheet).save(temporary)
+        self.run.write_metrics(rows)
+        self._remove_checkpoints_but(epoch)
+        click.echo(
+            f"epoch {epoch}/{self.epochs}  loss {rows[-1]['loss']:.4f}  "
+            f"val mIoU {scores.miou:.4f}{' (best)' if is_best else ''}  "
+            f"{rows[-1]['images_per_second']:.2f} images/s"
+        )
 
     def _train_epoch(self, epoch: int, batches) -> tuple[float, float]:
         """One epoch; returns the mean loss and images per second."""
