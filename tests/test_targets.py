@@ -15,7 +15,6 @@ from keras_bisenet.lite.metadata import read_metadata
 from keras_bisenet.lite.model_file import read_model_file
 from keras_bisenet.quantization.forms import AsymmetricUpSampling2D, model_options
 from keras_bisenet.quantization.quantizer import float_deployment_model
-
 from keras_bisenet.training.run import Run
 
 
