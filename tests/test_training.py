@@ -549,3 +549,13 @@ def test_a_file_that_may_not_grow_leaves_the_one_before(tmp_path):
     assert done.stdout == "OSError\n"
     assert path.read_bytes() == b"first"
     assert_nothing_half_written(tmp_path)
+
+
+def test_damaged_files_of_a_run_are_named(tmp_path):
+    run = Run(tmp_path)
+    run.label_map_file.write_text('{"names": ["a"]')
+    run.metrics_file.write_text("epoch,val_miou\n1,half\n")
+    with pytest.raises(UserError, match=f"^{run.label_map_file}: no readable label map "):
+        _ = run.label_map
+    with pytest.raises(UserError, match=f"^{run.metrics_file}: no readable metrics "):
+        run.read_metrics()

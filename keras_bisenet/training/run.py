@@ -92,8 +92,15 @@ class Run:
 
     @property
     def label_map(self) -> LabelMap:
-        """Its classes."""
-        return LabelMap.from_json(json.loads(self.label_map_file.read_text(encoding="utf-8")))
+        """Its classes.
+
+        Raises:
+            UserError: When the file is missing or damaged.
+        """
+        try:
+            return LabelMap.from_json(json.loads(self.label_map_file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{self.label_map_file}: no readable label map ({error})") from error
 
     @property
     def quantization(self) -> QuantizationConfig | None:
@@ -104,11 +111,18 @@ class Run:
         return make_config(QuantizationConfig, values, str(self.quantization_file))
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """The rows of `metrics.csv`, oldest first; empty before the first."""
+        """The rows of `metrics.csv`, oldest first; empty before the first.
+
+        Raises:
+            UserError: When the file is damaged.
+        """
         if not self.metrics_file.is_file():
             return []
-        with self.metrics_file.open(newline="") as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        try:
+            with self.metrics_file.open(newline="", encoding="utf-8") as file:
+                return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{self.metrics_file}: no readable metrics ({error})") from error
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """Writes `metrics.csv`, whole or not at all."""
