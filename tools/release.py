@@ -4,8 +4,9 @@
 
 Every step is a command of `keras-bisenet`, printed before it runs. Started again, it goes on
 where it was: finished steps are left out, interrupted ones resumed. Choices (the best epoch) are
-made on the validation split; the test split is scored at the end, for WORK/table.md and
-WORK/table.json. `--install` then puts the float and the int8 model into the package.
+made on the validation split; the test split is scored at the end, for WORK/table.md,
+WORK/table.json and WORK/answers.png. `--install` then puts the float and the int8 model into the
+package.
 """
 
 from __future__ import annotations
@@ -19,10 +20,16 @@ import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import yaml
+from PIL import Image
 
-from keras_bisenet.files import write_json, write_text
+from keras_bisenet.data import load_dataset
+from keras_bisenet.files import replacing, write_json, write_text
 from keras_bisenet.pretrained import pretrained_model, pretrained_weights
+from keras_bisenet.runtime.drawing import contact_sheet
+from keras_bisenet.runtime.segmenter import Segmenter
+from keras_bisenet.training.metrics import Scores, confusion_matrix
 from keras_bisenet.training.run import Run
 
 
@@ -43,6 +50,7 @@ def main(recipe: Path, data_dir: str, work: Path, install: bool):
     dataset = ("--dataset", recipe["dataset"], "--data-dir", data_dir)
     scores = {name: score(model, dataset, work / f"{name}.json") for name, model in models.items()}
     write_table(recipe, scores, work)
+    draw_answers(models[recipe["install"]], recipe["dataset"], data_dir, work / "answers.png")
     if install:
         name = recipe["name"]
         shutil.copyfile(Run(float_run).model_file, pretrained_weights(name))
@@ -127,10 +135,31 @@ def write_table(recipe: dict, scores: dict[str, dict], work: Path) -> None:
     click.echo((work / "table.md").read_text(encoding="utf-8"))
 
 
+def draw_answers(model: Path, dataset: str, data_dir: str, path: Path) -> None:
+    """The model's answers to the test images that it does best, middling and worst on.
+
+    Without the images: whoever has the data set sees them with `keras-bisenet run`.
+    """
+    source, segmenter = load_dataset(dataset, data_dir), Segmenter(model)
+    labels, found = source.label_map, []
+    for sample in source.split("test"):
+        image, truth = source.read(sample)
+        ids = segmenter.segment(image)
+        scores = Scores(labels.names, confusion_matrix(truth, ids, labels.num_classes))
+        found.append((scores.miou, sample.image.stem, ids))
+    found.sort(key=lambda answer: -answer[0])
+    middle = len(found) // 2
+    rows = []
+    for of_rank in (found[:3], found[middle - 1 : middle + 2], found[-3:]):
+        click.echo(", ".join(f"{name} {miou:.4f}" for miou, name, _ in of_rank))
+        rows.append([np.array(labels.palette, np.uint8)[ids] for _, _, ids in of_rank])
+    sheet = contact_sheet(rows, ("", "", ""), labels.names, labels.palette)
+    with replacing(path) as temporary:
+        Image.fromarray(sheet).save(temporary, format="PNG")
+
+
 def training_hours(run: Run) -> float:
     """Hours of training, from the speeds of the epochs that were validated."""
-    from keras_bisenet.data import load_dataset
-
     images = len(load_dataset(run.config.dataset, run.config.data_dir).split("train"))
     rows, hours, before = run.read_metrics(), 0.0, 0
     for row in rows:
