@@ -26,6 +26,7 @@ from PIL import Image
 
 from keras_bisenet.data import load_dataset
 from keras_bisenet.files import replacing, write_json, write_text
+from keras_bisenet.lite.golden import golden_path
 from keras_bisenet.pretrained import pretrained_model, pretrained_weights
 from keras_bisenet.runtime.drawing import contact_sheet
 from keras_bisenet.runtime.segmenter import Segmenter
@@ -54,7 +55,9 @@ def main(recipe: Path, data_dir: str, work: Path, install: bool):
     if install:
         name = recipe["name"]
         shutil.copyfile(Run(float_run).model_file, pretrained_weights(name))
-        shutil.copyfile(models[recipe["install"]], pretrained_model(name))
+        model = models[recipe["install"]]
+        shutil.copyfile(model, pretrained_model(name))
+        shutil.copyfile(golden_path(model), golden_path(pretrained_model(name)))
 
 
 def train(stage: dict, dataset: str, data_dir: str, work: Path) -> None:
