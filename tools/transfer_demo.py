@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import click
 import numpy as np
 from PIL import Image
+from release import keras_bisenet
 
 from keras_bisenet.data import load_dataset
 from keras_bisenet.data.camvid import CAMVID
@@ -123,16 +122,6 @@ def draw(data: Path, work: Path) -> None:
     sheet = contact_sheet(rows, titles, labels.names, labels.palette)
     with replacing(work / "answers.png") as temporary:
         Image.fromarray(sheet).save(temporary, format="PNG")
-
-
-def keras_bisenet(*arguments) -> None:
-    """Runs a command; its failure is this program's."""
-    words = [str(argument) for argument in arguments]
-    click.echo(f"\n$ keras-bisenet {' '.join(words)}")
-    program = "from keras_bisenet.cli import main; main()"
-    code = subprocess.run([sys.executable, "-c", program, *words]).returncode
-    if code:
-        raise SystemExit(code)
 
 
 if __name__ == "__main__":
