@@ -94,6 +94,7 @@ def test_values_are_given_their_types():
         ({"batch_size": -1}, "batch_size: -1 is not positive"),
         ({"learning_rate": 0.0}, "learning_rate: 0.0 is not positive"),
         ({"jitter": 1.5}, "jitter: 1.5 does not lie between 0 and 1"),
+        ({"cutmix": 2}, "cutmix: 2.0 does not lie between 0 and 1"),
         ({"ema": -0.1}, "ema: -0.1 does not lie between 0 and 1"),
         ({"optimizer": "adam"}, "optimizer: 'adam' is none of sgd, adamw"),
         ({"loss": "dice"}, "loss: 'dice' is none of cross_entropy, ohem"),

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_bisenet.data import pipeline as pipeline_module
-from keras_bisenet.data.augmentation import Augmentation, random_view
+from keras_bisenet.data.augmentation import Augmentation, mixed_views, random_view
 from keras_bisenet.data.dataset import Dataset, Pair, Sample
 from keras_bisenet.data.pipeline import TrainingPipeline
 from keras_bisenet.errors import UsageError, UserError
@@ -77,7 +77,7 @@ def views(image, mask, count, augmentation, size=SIZE, seed=0):
 
 # === Reproducibility ===
 
-EVERYTHING = Augmentation()
+EVERYTHING = Augmentation(tint=0.2, stretch=0.2, cutmix=0.5)
 
 
 def scenes():
@@ -230,6 +230,61 @@ def test_jitter_changes_colours_and_no_mask():
         brightness.append(view.mean())
     assert max(brightness) / min(brightness) > 1.3
     assert 0.6 < np.mean(brightness) / (image / 255).mean() < 1.2
+
+
+def test_a_tint_changes_the_proportions_of_red_green_and_blue():
+    image, mask = np.full((*SIZE, 3), 100, np.uint8), np.zeros(SIZE, np.uint8)
+    tint = Augmentation((1.0, 1.0), False, 0.0, tint=0.2)
+    seen = views(image, mask, 40, tint)
+    gains = np.array([view[0, 0] for view, _ in seen]) * 255 / 100
+    assert 0.8 <= gains.min() < 0.85 and 1.15 < gains.max() <= 1.2
+    assert np.abs(np.corrcoef(gains.T)[np.triu_indices(3, 1)]).max() < 0.5  # each by itself
+    assert all((view == view[0, 0]).all() and (ids == 0).all() for view, ids in seen)
+
+
+def test_a_stretch_changes_proportions_alone():
+    image, mask = blocks(64, 128, side=64)
+    mask[:] = VOID
+    mask[24:40, 48:80] = 0  # 16 x 32
+    stretch = Augmentation((0.5, 0.5), False, 0.0, stretch=0.5)
+    sides = []
+    for _, ids in views(image, mask, 30, stretch, size=(64, 128)):
+        inside = ids == 0
+        sides.append((inside.any(axis=1).sum(), inside.any(axis=0).sum()))
+    height, width = np.array(sides).T
+    widened = width / 2 / height
+    assert widened.min() < 0.8 and widened.max() > 1.25
+    assert widened.min() > 1 / 1.5 - 0.15 and widened.max() < 1.5 + 0.25  # to a pixel
+    assert np.abs(height * width - 8 * 16).max() < 30
+
+
+def test_cutmix_shows_a_rectangle_of_another_view_in_its_place():
+    image, other = (tf.fill((*SIZE, 3), value) for value in (0.25, 0.75))
+    mask, other_mask = (tf.fill(SIZE, value) for value in (1, 2))
+    areas, heights = [], []
+    for i in range(60):
+        mixed, ids = mixed_views((image, mask), (other, other_mask), [0, i])
+        mixed, cut = mixed.numpy(), ids.numpy() == 2
+        assert (mixed == np.where(cut, 0.75, 0.25)[..., None]).all()
+        rows, columns = cut.any(axis=1).sum(), cut.any(axis=0).sum()
+        assert cut.sum() == rows * columns  # one rectangle
+        areas.append(cut.mean())
+        heights.append(rows / SIZE[0])
+    assert max(areas) < 0.53 and 0.15 < np.mean(areas) < 0.35  # up to a half; a quarter on average
+    assert min(heights) < 0.2 and max(heights) > 0.9
+
+
+def test_the_asked_share_of_views_is_mixed():
+    pairs = [
+        (np.full((*SIZE, 3), 10 * i, np.uint8), np.full(SIZE, i % 4, np.uint8)) for i in range(20)
+    ]
+    mix = Augmentation((1.0, 1.0), False, 0.0, cutmix=0.5)
+    batches = take(make(pairs, 10, augmentation=mix), 10)
+    seen = [(v, m) for images, masks in batches for v, m in zip(images, masks)]
+    mixed = [len(np.unique(view)) > 1 for view, _ in seen]
+    assert 35 <= sum(mixed) <= 65
+    for view, ids in seen:  # the mask is cut as the image is
+        np.testing.assert_array_equal(np.round(view[..., 0] * 25.5).astype(int) % 4, ids)
 
 
 # === Mistakes ===

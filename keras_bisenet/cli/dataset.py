@@ -246,7 +246,7 @@ def _augmented(dataset, samples, config, count: int) -> list[tuple]:
     from keras_bisenet.data.augmentation import Augmentation
     from keras_bisenet.data.pipeline import TrainingPipeline
 
-    augmentation = Augmentation(config.scale, config.flip, config.jitter)
+    augmentation = Augmentation.of(config)
     pipeline = TrainingPipeline(dataset, samples, config.size, 1, config.seed, augmentation)
     try:
         batches = itertools.islice(pipeline.batches().as_numpy_iterator(), count)

@@ -6,7 +6,7 @@ pixels are black and the mask is void.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import tensorflow as tf
 
@@ -21,11 +21,23 @@ class Augmentation:
         scale: Smallest and largest magnification.
         flip: Whether half of the views are mirrored left to right.
         jitter: Brightness, contrast and saturation each change by up to this share.
+        tint: Red, green and blue each change by up to this share, as another white balance would.
+        stretch: Height and width are magnified apart by up to this share: 0.2 makes things up to
+            1.2 times as wide for their height, or as narrow.
+        cutmix: Share of the views of which a rectangle shows another sample (`mixed_views`).
     """
 
     scale: tuple[float, float] = (0.75, 2.0)
     flip: bool = True
     jitter: float = 0.4
+    tint: float = 0.0
+    stretch: float = 0.0
+    cutmix: float = 0.0
+
+    @classmethod
+    def of(cls, config) -> Augmentation:
+        """The part of a training configuration that says how views are made."""
+        return cls(**{field.name: getattr(config, field.name) for field in fields(cls)})
 
 
 def random_view(image, mask, size: tuple[int, int], seed, augmentation: Augmentation):
@@ -43,13 +55,15 @@ def random_view(image, mask, size: tuple[int, int], seed, augmentation: Augmenta
     """
     scale_seed, row_seed, column_seed, flip_seed, jitter_seed = tf.unstack(tf.random.split(seed, 5))
     scale = tf.random.stateless_uniform([], scale_seed, *augmentation.scale)
-    rows = _random_span(tf.shape(image)[0], size[0], scale, row_seed)
-    columns = _random_span(tf.shape(image)[1], size[1], scale, column_seed)
+    stretch = _random_stretch(augmentation.stretch, tf.random.fold_in(scale_seed, 1))
+    rows = _random_span(tf.shape(image)[0], size[0], scale / stretch, row_seed)
+    columns = _random_span(tf.shape(image)[1], size[1], scale * stretch, column_seed)
 
     mask = mask[..., None]
     image, mask = (_window(x, rows, columns) for x in (image, mask))
     image = tf.image.resize(image, (rows.length, columns.length), "bilinear") / 255.0
     mask = tf.image.resize(mask, (rows.length, columns.length), "nearest")
+    image = _tint(image, augmentation.tint, tf.random.fold_in(jitter_seed, 1))
     image = _jitter(image, augmentation.jitter, jitter_seed)
     image = _place(image, rows, columns, size, 0.0)
     mask = _place(tf.cast(mask, tf.int32), rows, columns, size, VOID)
@@ -57,6 +71,40 @@ def random_view(image, mask, size: tuple[int, int], seed, augmentation: Augmenta
         mirrored = tf.random.stateless_uniform([], flip_seed) < 0.5
         image, mask = (tf.where(mirrored, tf.reverse(x, axis=[1]), x) for x in (image, mask))
     return image, mask[..., 0]
+
+
+def mixed_views(view, other, seed):
+    """Puts a random rectangle of one view into another: CutMix (Yun et al., arXiv:1905.04899).
+
+    For segmentation the mask is cut as the image is, and there is no label to mix (French et al.,
+    arXiv:1906.01916). What surrounds a thing then says less about what it is, which helps where a
+    data set shows few places.
+
+    Args:
+        view: An image `[height, width, 3]` and its mask `[height, width]`.
+        other: The same, of another sample.
+        seed: int32 `[2]`.
+
+    Returns:
+        The view, of which a rectangle of any proportions and up to half of the area shows the
+        same place of the other.
+    """
+    (image, mask), (other_image, other_mask) = view, other
+    height, width = image.shape[:2]
+    area, shape, top, left = tf.unstack(tf.random.stateless_uniform([4], seed))
+    # From as high as the share of the area to as high as the view, evenly in the logarithm.
+    rows = (area / 2) ** shape
+    columns = (area / 2) / rows
+    inside = _inside(height, rows, top)[:, None] & _inside(width, columns, left)[None, :]
+    return tf.where(inside[..., None], other_image, image), tf.where(inside, other_mask, mask)
+
+
+def _inside(length: int, share, place):
+    """Which of `length` pixels lie in a piece of that share; place 0 is at the start, 1 the end."""
+    size = tf.round(length * share)
+    start = tf.round(place * (length - size))
+    pixels = tf.range(length, dtype=tf.float32)
+    return (pixels >= start) & (pixels < start + size)
 
 
 @dataclass(frozen=True)
@@ -92,6 +140,17 @@ def _place(x, rows: _Span, columns: _Span, size, value):
         [0, 0],
     ]
     return tf.ensure_shape(tf.pad(x, around, constant_values=value), (*size, x.shape[-1]))
+
+
+def _random_stretch(strength: float, seed):
+    """By what to magnify the width; the height is magnified by its inverse."""
+    exponent = tf.random.stateless_uniform([], seed, -0.5, 0.5)
+    return (1 + strength) ** exponent
+
+
+def _tint(image, strength: float, seed):
+    gains = tf.random.stateless_uniform([3], seed, 1 - strength, 1 + strength)
+    return tf.clip_by_value(image * gains, 0.0, 1.0)
 
 
 def _jitter(image, strength: float, seed):

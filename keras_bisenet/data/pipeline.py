@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
-from keras_bisenet.data.augmentation import Augmentation, random_view
+from keras_bisenet.data.augmentation import Augmentation, mixed_views, random_view
 from keras_bisenet.data.dataset import Dataset, Sample
 from keras_bisenet.data.problems import combined, print_warning
 from keras_bisenet.errors import UsageError, UserError
@@ -125,18 +125,39 @@ class TrainingPipeline:
             batch, row = count // part_size, count % part_size
             number = batch * self.batch_size + part * part_size + row
             epoch, place = number // views_per_epoch, number % views_per_epoch
-            sample = tf.random.experimental.index_shuffle(
-                place, tf.stack([self.seed, epoch]), len(self.samples) - 1
-            )
-            image, mask = tf.numpy_function(self._read, [sample], (tf.uint8, tf.uint8))
-            image.set_shape((None, None, 3))
-            mask.set_shape((None, None))
             seed = tf.random.fold_in(tf.constant([self.seed, 0]), number)
-            return random_view(image, mask, self.size, seed, self.augmentation)
+            shown = self._view(self._shuffled(place, epoch), seed)
+            if not self.augmentation.cutmix:
+                return shown
+            choice_seed, sample_seed, view_seed, mix_seed = tf.unstack(
+                tf.random.split(tf.random.fold_in(tf.constant([self.seed, 1]), number), 4)
+            )
+            return tf.cond(
+                tf.random.stateless_uniform([], choice_seed) < self.augmentation.cutmix,
+                lambda: mixed_views(
+                    shown, self._view(self._any_sample(sample_seed), view_seed), mix_seed
+                ),
+                lambda: shown,
+            )
 
         counts = tf.data.Dataset.counter(first_epoch * self.steps_per_epoch * part_size)
         views = counts.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return views.batch(part_size, drop_remainder=True).prefetch(2)
+
+    def _shuffled(self, place, epoch):
+        """The sample at a place of an epoch's order."""
+        last = len(self.samples) - 1
+        return tf.random.experimental.index_shuffle(place, tf.stack([self.seed, epoch]), last)
+
+    def _any_sample(self, seed):
+        return tf.random.stateless_uniform([], seed, 0, len(self.samples), tf.int64)
+
+    def _view(self, sample, seed):
+        """A random view of a sample: what `random_view` returns."""
+        image, mask = tf.numpy_function(self._read, [sample], (tf.uint8, tf.uint8))
+        image.set_shape((None, None, 3))
+        mask.set_shape((None, None))
+        return random_view(image, mask, self.size, seed, self.augmentation)
 
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         if self._decoded:

@@ -51,7 +51,7 @@ def train_quantized(run: Run, config: QuantizationConfig) -> list[dict[str, floa
     """Quantization-aware training; returns the rows of `metrics.csv`."""
     training = run.config
     tf_keras.utils.set_random_seed(config.seed)
-    augmentation = Augmentation(training.scale, training.flip, training.jitter)
+    augmentation = Augmentation.of(training)
     dataset, pipeline = open_pipeline(training, config.batch_size, config.seed, augmentation)
     model = float_deployment_model(run)
     quantized = qat.quantization_aware(model)

@@ -41,7 +41,10 @@ class TrainingConfig:
     # --- augmentation ---
     scale: tuple[float, float] = (0.75, 2.0)
     flip: bool = True
-    jitter: float = 0.4  # the paper has none
+    jitter: float = 0.4  # the paper has none, nor what follows
+    tint: float = 0.0
+    stretch: float = 0.0
+    cutmix: float = 0.0
 
     # --- optimization ---
     epochs: int = 200
@@ -75,7 +78,8 @@ class TrainingConfig:
         _check_positive(self, "learning_rate", "power", "early_stop")
         _check_not_negative(self, "weight_decay", "warmup_epochs", "dice", "lovasz")
         check_class_weighting(self.class_weights)
-        _check_share(self, "momentum", "ohem_threshold", "ohem_share", "jitter", "ema")
+        _check_share(self, "momentum", "ohem_threshold", "ohem_share", "ema")
+        _check_share(self, "jitter", "tint", "stretch", "cutmix")
         _check_seed(self.seed)
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UsageError(f"scale: {self.scale} is no range of magnifications")

@@ -47,7 +47,7 @@ def train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
         config,
         config.batch_size,
         config.seed,
-        Augmentation(config.scale, config.flip, config.jitter),
+        Augmentation.of(config),
         distributed.share(),
     )
     distributed.check_same(
