@@ -196,6 +196,24 @@ def test_calibrated_it_answers_like_the_float_model(calibrated, float_model, pic
     assert np.mean(agreement) > 0.9
 
 
+def test_equalized_depthwise_kernels_share_one_peak_and_change_no_answer(float_model, pictures):
+    equalized = tf_keras.models.clone_model(float_model)
+    equalized.set_weights(float_model.get_weights())
+    qat.equalize_depthwise(equalized)
+    found = []
+    for layer in equalized.layers:
+        if isinstance(layer, tf_keras.layers.DepthwiseConv2D):
+            before = np.abs(float_model.get_layer(layer.name).get_weights()[0]).max(axis=(0, 1))
+            peaks = np.abs(layer.get_weights()[0]).max(axis=(0, 1))
+            np.testing.assert_allclose(peaks, np.broadcast_to(before.max(axis=0), peaks.shape))
+            found.append(before.min() / before.max())
+    assert len(found) == 16 and min(found) < 0.5  # they did differ
+    for picture in pictures[:3]:
+        expected = float_model(as_float(picture)).numpy()
+        answer = equalized(as_float(picture)).numpy()
+        np.testing.assert_allclose(answer, expected, atol=1e-4 * np.abs(expected).max())
+
+
 def test_frozen_normalizations_keep_their_statistics(calibrated):
     norms = [w.layer for name, w in wrappers(calibrated).items() if name.endswith("_bn")]
     before = [norm.get_weights() for norm in norms]

@@ -54,6 +54,7 @@ def train_quantized(run: Run, config: QuantizationConfig) -> list[dict[str, floa
     augmentation = Augmentation.of(training)
     dataset, pipeline = open_pipeline(training, config.batch_size, config.seed, augmentation)
     model = float_deployment_model(run)
+    qat.equalize_depthwise(model)
     quantized = qat.quantization_aware(model)
     with progress_bar("calibrating", config.calibration_images) as bar:
         qat.calibrate(
