@@ -88,7 +88,8 @@ def show(name, data_dir, out, split, count, config_file, **options):
     """Draw what training sees: views of a split, augmented, with their masks.
 
     OUT.png is a sheet of them all; a folder gets a picture of each. --config takes the options
-    that `train` does, of which scale, flip, jitter, size and seed count here.
+    that `train` does, of which size, seed, scale, flip, jitter, tint, stretch and cutmix count
+    here.
     """
     out = Path(out)
     if out.suffix.lower() != ".png" and (out.suffix or out.is_file()):
