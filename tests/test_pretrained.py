@@ -24,7 +24,7 @@ def test_its_metadata_says_what_it_is(segmenter):
     record = read_metadata(pretrained_model())
     assert (record.dataset, record.precision, record.target) == ("camvid", "int8", "cpu")
     assert record.label_map.names == CAMVID.names
-    assert segmenter.info.size == (384, 480)
+    assert segmenter.info.size == (480, 640)
     assert record.split == "val" and record.miou > 0.5
 
 
