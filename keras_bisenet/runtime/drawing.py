@@ -130,7 +130,7 @@ def contact_sheet(
 
     Args:
         rows: Per row, one RGB picture per title.
-        titles: What each column shows.
+        titles: What each column shows; all empty, no row of titles.
         names: Class names for a legend below the sheet; none, no legend.
         palette: The classes' colours for that legend.
         cell_width: Wider pictures are shrunk to this width.
@@ -143,7 +143,7 @@ def contact_sheet(
     columns = [max(row[k].shape[1] for row in cells) for k in range(len(titles))]
     heights = [max(picture.shape[0] for picture in row) for row in cells]
     font = _font(int(np.clip(min(columns) / 16, 11, 22)))
-    title_height = round(font.size * 1.6)
+    title_height = round(font.size * 1.6) if any(titles) else 0
     width = gap + sum(column + gap for column in columns)
     height = gap + title_height + sum(height + gap for height in heights)
 
