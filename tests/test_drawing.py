@@ -100,6 +100,13 @@ def test_a_contact_sheet_places_pictures_in_rows_and_columns():
     assert has_colour(with_legend, PALETTE[2])
 
 
+def test_a_contact_sheet_without_titles_has_no_room_for_them():
+    red = np.full((40, 60, 3), PALETTE[0], np.uint8)
+    sheet = contact_sheet([[red, red]], ["", ""])
+    rows = np.flatnonzero((sheet == np.array(PALETTE[0])).all(-1).any(axis=1))
+    assert rows[0] == 8 and sheet.shape[0] == 40 + 2 * 8
+
+
 def test_a_contact_sheet_shrinks_wide_pictures():
     wide = np.full((100, 2000, 3), PALETTE[0], np.uint8)
     sheet = contact_sheet([[wide]], ["image"], cell_width=200)
