@@ -41,6 +41,7 @@ VARIANTS = (
     (LAST_LAYER, (1e-4,), False),
     ("of least squared error, layer by layer", qat.OUTLIERS, False),
     ("min/max; depthwise kernels equalized", (0.0,), True),
+    ("without 0.001%; equalized", (1e-5,), True),
     ("without 0.01%; equalized", (1e-4,), True),
     ("of least squared error; equalized (what `quantize` does)", qat.OUTLIERS, True),
 )
