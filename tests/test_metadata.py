@@ -49,6 +49,7 @@ JSON = {
     "dataset": "camvid",
     "miou": 0.61,
     "split": "val",
+    "miou_of": None,
     "input": {
         "height": 8,
         "width": 12,
@@ -87,6 +88,10 @@ def test_record_as_json():
     assert DeploymentRecord.from_json(json.loads(json.dumps(JSON))) == RECORD
     unmeasured = replace(RECORD, miou=None, split=None, output_kind="class_ids", output_stride=1)
     assert DeploymentRecord.from_json(unmeasured.to_json()) == unmeasured
+    of_float = replace(RECORD, miou_of="the float32 model")
+    assert DeploymentRecord.from_json(of_float.to_json()) == of_float
+    older = {name: value for name, value in JSON.items() if name != "miou_of"}
+    assert DeploymentRecord.from_json(older) == RECORD
 
 
 @pytest.mark.parametrize(
@@ -96,6 +101,7 @@ def test_record_as_json():
         ({"model": None}, "its 'model' makes no sense"),
         ({"miou": float("nan")}, "its 'miou' makes no sense"),
         ({"miou": True}, "its 'miou' makes no sense"),
+        ({"miou_of": 3}, "its 'miou_of' makes no sense"),
         ({"classes": []}, "a label map has 1 to 255 classes, not 0"),
         ({"classes": [{"name": "a", "color": [1, 2]}]}, "a class colour is not three numbers"),
         ({"classes": [{"name": "a", "color": [1, 2, 256]}]}, "a class colour is not three"),
@@ -129,6 +135,13 @@ def test_files_behind_the_model(tmp_path):
     assert read_metadata(path) == RECORD
     assert read_metadata(path.read_bytes()) == RECORD
     assert read_metadata(read_model_file(path)) == RECORD
+
+
+def test_the_description_says_what_miou_was_measured_with():
+    described = replace(RECORD, miou_of="the float32 model at 480x640")
+    assert read_standard_metadata(add_metadata(segmenter(), described))["description"].endswith(
+        "mIoU 0.6100 on its val split (the float32 model at 480x640)."
+    )
 
 
 def test_standard_metadata():

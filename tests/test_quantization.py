@@ -214,6 +214,22 @@ def test_equalized_depthwise_kernels_share_one_peak_and_change_no_answer(float_m
         np.testing.assert_allclose(answer, expected, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("silent", [[1], [0, 1, 2]])
+def test_equalizing_leaves_silent_channels_as_they_are(silent):
+    image = tf_keras.Input((4, 4, 3))
+    depthwise = tf_keras.layers.DepthwiseConv2D(3, use_bias=False)
+    model = tf_keras.Model(image, tf_keras.layers.BatchNormalization()(depthwise(image)))
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 1)).astype(np.float32)
+    kernel[:, :, silent] = 0
+    depthwise.set_weights([kernel])
+    picture = np.random.default_rng(1).random((1, 4, 4, 3), np.float32)
+    expected = model(picture).numpy()
+    with np.errstate(all="raise"):
+        qat.equalize_depthwise(model)
+    np.testing.assert_allclose(model(picture), expected, atol=1e-5)
+    assert not depthwise.get_weights()[0][:, :, silent].any()
+
+
 def test_frozen_normalizations_keep_their_statistics(calibrated):
     norms = [w.layer for name, w in wrappers(calibrated).items() if name.endswith("_bn")]
     before = [norm.get_weights() for norm in norms]
@@ -339,7 +355,7 @@ def test_ptq_keeps_images_for_the_converter(ptq_run, pictures):
     np.testing.assert_array_equal(images, pictures[:8])
 
 
-def test_ptq_int8(ptq_run, float_model, pictures):
+def test_ptq_int8(ptq_run, float_run, float_model, pictures):
     content = convert(ptq_run)
     assert tensor_types(content) == {"INT8", "INT32"}
     (image,) = read_model_file(content).inputs
@@ -347,7 +363,8 @@ def test_ptq_int8(ptq_run, float_model, pictures):
     assert np.float32(image.scales[0]) == np.float32(1 / 255)
     assert close_to_float(content, float_model, pictures, "int8") > 0.9
     record = read_metadata(content)
-    assert (record.precision, record.miou, record.split) == ("int8", None, None)
+    assert (record.precision, record.split, record.miou_of) == ("int8", "val", "the float32 model")
+    assert record.miou == float_run.best_miou()
 
 
 def test_ptq_int16x8(ptq_run, float_model, pictures):
@@ -389,6 +406,7 @@ def test_smaller_weights(float_run, float_file, float_model, pictures, precision
 def test_another_size(float_run):
     content = convert(float_run, precision="float32", size=(32, 160))
     assert read_model_file(content).outputs[0].shape == (1, 4, 20, 11)
+    assert read_metadata(content).miou_of == "the model at {}x{}".format(*SIZE)
     with pytest.raises(UsageError, match="height 50 is not a multiple of 32: use 32 or 64"):
         convert(float_run, precision="float32", size=(50, 160))
 

@@ -171,6 +171,8 @@ def _record_lines(record: dict) -> list[str]:
     measured = "not measured"
     if record["miou"] is not None:
         measured = f"{record['miou']:.4f} on {record['split'] or 'an unnamed split'}"
+        if record["miou_of"]:
+            measured += f" ({record['miou_of']})"
     facts = [
         ("model", record["model"]),
         ("target", f"{record['target']}, {record['precision']}"),

@@ -16,6 +16,8 @@ import logging
 import os
 import tempfile
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -86,11 +88,26 @@ def convert(
         input_width=size[1],
         output_kind="logits",
         output_stride=size[0] // model.output_shape[1],
-        # PTQ has no score of its own before it is converted.
-        miou=None if mode == "ptq" else run.best_miou(),
-        split=None if mode == "ptq" else "val",
+        **_measured(run, precision, size),
     )
     return add_metadata(content, record)
+
+
+def _measured(run: Run, precision: str, size: tuple[int, int]) -> dict:
+    """What is known of the file's mIoU: fields of its record."""
+    quantization = run.quantization
+    if quantization and quantization.mode == "ptq":
+        with _calibration_file(run) as file:
+            miou = file.get("float_miou")
+    else:
+        miou = run.best_miou()
+    if miou is None:
+        return {}
+    is_model = precision == "float32" or (quantization and quantization.mode == "qat")
+    other = [] if is_model else ["float32"]
+    elsewhere = [] if size == run.config.size else ["at {}x{}".format(*run.config.size)]
+    of = " ".join(["the", *other, "model", *elsewhere]) if other or elsewhere else None
+    return {"miou": float(miou), "split": "val", "miou_of": of}
 
 
 def check_precision(run: Run, mode: str | None, precision: str) -> None:
@@ -158,17 +175,24 @@ def _set_precision(converter, precision: str, mode: str | None, io: str) -> None
 def _calibration(run: Run, size: tuple[int, int]) -> Iterator[list[np.ndarray]]:
     """The run's calibration images as the converter wants them, and first of all a ramp from 0
     to 1, so that the input's scale is 1/255 whatever the images hold."""
-    path = run.calibration_file
-    try:
-        with np.load(path) as file:
-            images = file["images"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: no calibration images ({error}): quantize again") from error
+    with _calibration_file(run) as file:
+        images = file["images"]
     ramp = np.linspace(0, 1, 256, dtype=np.float32)
     yield [np.resize(ramp, (1, *size, 3))]
     for image in images:
         batch = tf.image.resize(image[None].astype(np.float32) / 255, size)
         yield [batch.numpy()]
+
+
+@contextlib.contextmanager
+def _calibration_file(run: Run) -> Iterator[np.lib.npyio.NpzFile]:
+    """What `quantize --mode ptq` left for the converter."""
+    path = run.calibration_file
+    try:
+        with np.load(path) as file:
+            yield file
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path}: no calibration images ({error}): quantize again") from error
 
 
 @contextlib.contextmanager

@@ -67,6 +67,8 @@ class DeploymentRecord:
         output_stride: The input's sides divided by the output's.
         miou: Mean intersection over union measured on `split`, 0 to 1.
         split: The part of the data set that `miou` was measured on.
+        miou_of: What `miou` was measured with where that is not what this file computes, such as
+            "the float32 model at 480x640".
         input_scale: A pixel (0 to 255) stands for the real value
             `pixel * input_scale + input_offset`, which the input tensor takes quantized by its
             own scale and zero point.
@@ -86,6 +88,7 @@ class DeploymentRecord:
     output_stride: int
     miou: float | None = None
     split: str | None = None
+    miou_of: str | None = None
     input_scale: float = 1 / 255
     input_offset: float = 0.0
     input_fit: str = "scale to fit, pad right and bottom with black"
@@ -102,6 +105,7 @@ class DeploymentRecord:
             "dataset": self.dataset,
             "miou": self.miou,
             "split": self.split,
+            "miou_of": self.miou_of,
             "input": {
                 "height": self.input_height,
                 "width": self.input_width,
@@ -144,6 +148,7 @@ class DeploymentRecord:
             output_stride=_member(output, "stride", int),
             miou=None if value.get("miou") is None else _member(value, "miou", float),
             split=None if value.get("split") is None else _member(value, "split", str),
+            miou_of=None if value.get("miou_of") is None else _member(value, "miou_of", str),
             input_scale=_member(image, "scale", float),
             input_offset=_member(image, "offset", float),
             input_fit=_member(image, "fit", str),
@@ -384,7 +389,8 @@ def _model_metadata(record: DeploymentRecord, image: Tensor) -> bytes:
 def _description(record: DeploymentRecord) -> str:
     measured = ""
     if record.miou is not None:
-        measured = f" mIoU {record.miou:.4f} on its {record.split or 'unnamed'} split."
+        of = f" ({record.miou_of})" if record.miou_of else ""
+        measured = f" mIoU {record.miou:.4f} on its {record.split or 'unnamed'} split{of}."
     return (
         f"Semantic segmentation into the {record.label_map.num_classes} classes of "
         f"{record.dataset}; {record.precision}, for {record.target}.{measured}"

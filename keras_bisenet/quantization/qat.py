@@ -53,10 +53,10 @@ layers = tf_keras.layers
 SIGMOID_RANGE = (0.0, 255 / 256)
 """What the scale 1/256 and the zero point -128 of TFLite's LOGISTIC can hold."""
 
-OUTLIERS = (0.0, 1e-5, 1e-4, 1e-3)
-"""Shares of a layer's values to leave out of its range, at either end, of which `calibrate` takes
-the best for each layer. Leaving out what is rare makes the steps smaller; too much of it, and
-what is left out is missed."""
+OUTLIERS = 1e-5
+"""Share of a layer's values that lie beyond either end of its range. Leaving out what is rare makes
+the steps smaller; too much of it, and what is left out is missed. What it is worth is in README's
+table of ranges, which tools/compare_quantization.py makes."""
 
 
 def quantization_aware(model):
@@ -166,7 +166,8 @@ def equalize_depthwise(model) -> None:
         peaks = np.abs(kernel).max(axis=(0, 1))
         # tfmot's range spans the channels that have the same place in the multiplier.
         highest = peaks.max(axis=0, keepdims=True)
-        factors = np.where(peaks > 0, highest / np.maximum(peaks, 1e-6 * highest), 1.0)
+        floor = np.maximum(peaks, 1e-6 * highest)
+        factors = np.divide(highest, floor, out=np.ones_like(peaks), where=peaks > 0)
         flat = factors.reshape(-1)
         layer.set_weights([kernel * factors, *(b * flat for b in bias)])
         scaled = variance * flat**2
@@ -273,99 +274,58 @@ class InputQuantization(quantize_layout_transform.QuantizeLayoutTransform):
         ).transform()
 
 
-def calibrate(quantized, model, images: Iterable[np.ndarray], outliers=OUTLIERS) -> None:
+def calibrate(quantized, model, images: Iterable[np.ndarray], outliers: float = OUTLIERS) -> None:
     """Sets the ranges of a quantization-aware model to what its float model shows on images.
 
-    A range spans the mean, over the images, of the values that all but a share of the layer's lie
-    between: the share, of `outliers`, that rounds the layer's values with the least squared error.
-    Fine-tuning then adapts the weights to the ranges.
+    A range spans the mean, over the images, of the values that all but a share of `outliers` lie
+    between. Fine-tuning then adapts the weights to it.
 
     Args:
         quantized: What `quantization_aware(model)` returned.
         model: The float model.
-        images: float32 images in [0, 1], `[1, height, width, 3]`. Every fourth is kept in memory.
-        outliers: Shares of a layer's values that may lie above its range, and below.
+        images: float32 images in [0, 1], `[1, height, width, 3]`.
+        outliers: Share of a layer's values that may lie above its range, and below.
     """
     wrappers = {layer.layer.name: layer for layer in quantized.layers if hasattr(layer, "layer")}
     observed = {
         name: layer for name, layer in wrappers.items() if layer.quantize_config.output == "range"
     }
     probe = tf_keras.Model(model.input, [model.get_layer(name).output for name in observed])
-    # A resizing before a concatenation is rounded behind that.
-    groups = [[name for name in observed if name in group] for group in _shared_ranges(model)]
-    ranges, kept = _candidate_ranges(probe, list(observed), groups, images, outliers)
-    if len(outliers) > 1:
-        ranges = _least_error(probe, list(observed), groups, kept, ranges)
-    for name, wrapper in observed.items():
-        variables = {v.name.rsplit("_", 1)[-1].split(":")[0]: v for v in wrapper.weights}
-        low, high = ranges[name][0]
-        variables["min"].assign(low)
-        # Where a layer is silent any range will do, but XNNPACK refuses the tiny one of TensorFlow.
-        variables["max"].assign(high if high > low else 1.0)
-    fit_weight_ranges(quantized)
-
-
-def _candidate_ranges(probe, names, groups, images, outliers):
-    """The ranges that leave each share of the values out: float32 `[shares, 2]` by layer.
-
-    Also returns every fourth image.
-    """
 
     @tf.function
     def extremes(image):
         outputs = tf.nest.flatten(probe(image, training=False))
-        return tf.stack(
-            [tf.stack([-_high_ends(-x, outliers), _high_ends(x, outliers)], -1) for x in outputs]
-        )
+        lows = [-_high_end(-x, outliers) for x in outputs]
+        return tf.stack(lows), tf.stack([_high_end(x, outliers) for x in outputs])
 
-    found, kept = [], []
-    for i, image in enumerate(images):
-        found.append(extremes(image).numpy())
-        if i % 4 == 0:
-            kept.append(image)
-    ranges = dict(zip(names, np.mean(found, axis=0)))
-    for group in groups:
-        lows, highs = np.moveaxis([ranges[name] for name in group], -1, 0)
-        ranges.update(dict.fromkeys(group, np.stack([lows.min(axis=0), highs.max(axis=0)], -1)))
-    # Zero must be a value of the int8 tensor.
-    return {name: np.clip(r, (-np.inf, 0), (0, np.inf)) for name, r in ranges.items()}, kept
-
-
-def _least_error(probe, names, groups, images, ranges):
-    """Of each layer's ranges the one that rounds its values with the least squared error.
-
-    Layers that share a range choose together.
-    """
-
-    @tf.function
-    def squared_errors(image):
-        outputs = tf.nest.flatten(probe(image, training=False))
-        return tf.stack(
-            [
-                tf.stack([_squared_error(x, low, high) for low, high in ranges[name]])
-                for name, x in zip(names, outputs)
-            ]
-        )
-
-    errors = dict(zip(names, np.sum([squared_errors(image).numpy() for image in images], axis=0)))
-    for group in groups:
-        errors.update(dict.fromkeys(group, sum(errors[name] for name in group)))
-    return {name: ranges[name][np.argmin(errors[name])][None] for name in names}
+    lows, highs = (
+        dict(zip(observed, np.mean(values, axis=0)))
+        for values in zip(*(extremes(image) for image in images))
+    )
+    for group in _shared_ranges(model):
+        group &= observed.keys()  # a resizing before a concatenation is rounded behind that
+        lows.update(dict.fromkeys(group, min(lows[name] for name in group)))
+        highs.update(dict.fromkeys(group, max(highs[name] for name in group)))
+    for name, wrapper in observed.items():
+        set_range(wrapper, lows[name], highs[name])
+    fit_weight_ranges(quantized)
 
 
-def _squared_error(x, low: float, high: float):
-    """What rounding a tensor to 8 bits between two values costs."""
-    rounded = tf.quantization.fake_quant_with_min_max_args(x, low, max(high, low + 1e-6))
-    return tf.reduce_sum(tf.square(x - rounded))
-
-
-def _high_ends(x, outliers):
-    """The values that each share of a tensor exceeds: `[len(outliers)]`."""
+def _high_end(x, outliers: float):
+    """The value that a share `outliers` of a tensor exceeds."""
     values = tf.reshape(x, (-1,))
-    size = tf.cast(tf.size(values), tf.float32)
-    above = [tf.cast(size * share, tf.int32) for share in outliers]
-    highest = tf.math.top_k(values, tf.reduce_max(tf.stack(above)) + 1).values
-    return tf.stack([highest[count] for count in above])
+    above = tf.cast(tf.cast(tf.size(values), tf.float32) * outliers, tf.int32)
+    return tf.math.top_k(values, above + 1).values[-1]
+
+
+def set_range(wrapper, low: float, high: float) -> None:
+    """Sets what a wrapped layer's output is rounded to, of those whose output has a range."""
+    ends = {v.name.rsplit("_", 1)[-1].split(":")[0]: v for v in wrapper.weights}
+    # Zero must be a value of the int8 tensor.
+    low, high = min(low, 0.0), max(high, 0.0)
+    ends["min"].assign(low)
+    # Where a layer is silent any range will do, but XNNPACK refuses the tiny one of TensorFlow.
+    ends["max"].assign(high if high > low else 1.0)
 
 
 def fit_weight_ranges(quantized) -> None:
@@ -379,7 +339,10 @@ def fit_weight_ranges(quantized) -> None:
 
 
 def freeze_batch_norm(quantized) -> None:
-    """Keeps the statistics of every batch normalization as they are, in training too."""
+    """Keeps every batch normalization as it is, in training too: statistics, scale and offset.
+
+    Takes effect when the model is compiled next.
+    """
     for layer in quantized.layers:
         if isinstance(getattr(layer, "layer", None), layers.BatchNormalization):
             layer.layer.trainable = False

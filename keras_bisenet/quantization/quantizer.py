@@ -14,6 +14,7 @@ from keras import ops
 from keras_bisenet.data import load_dataset
 from keras_bisenet.data.augmentation import Augmentation
 from keras_bisenet.data.dataset import Dataset
+from keras_bisenet.data.pipeline import TrainingPipeline
 from keras_bisenet.errors import UserError
 from keras_bisenet.files import replacing
 from keras_bisenet.models.folding import deployment_model
@@ -44,7 +45,7 @@ def quantize(source: Run, run: Run, config: QuantizationConfig) -> None:
     if config.mode == "qat":
         train_quantized(run, config)
     else:
-        prepare_calibration(run, config)
+        prepare_calibration(run, config, source.best_miou())
 
 
 def train_quantized(run: Run, config: QuantizationConfig) -> list[dict[str, float]]:
@@ -53,29 +54,12 @@ def train_quantized(run: Run, config: QuantizationConfig) -> list[dict[str, floa
     tf_keras.utils.set_random_seed(config.seed)
     augmentation = Augmentation.of(training)
     dataset, pipeline = open_pipeline(training, config.batch_size, config.seed, augmentation)
-    model = float_deployment_model(run)
-    qat.equalize_depthwise(model)
-    quantized = qat.quantization_aware(model)
-    with progress_bar("calibrating", config.calibration_images) as bar:
-        qat.calibrate(
-            quantized,
-            model,
-            (
-                image[None].astype(np.float32) / 255
-                for image in calibration_images(dataset, training, config.calibration_images, bar)
-            ),
-        )
+    quantized = calibrated_model(run, config, dataset)
     if config.freeze_batch_norm:
         qat.freeze_batch_norm(quantized)
-    schedule = tf_keras.optimizers.schedules.PolynomialDecay(
-        config.learning_rate,
-        decay_steps=config.epochs * pipeline.steps_per_epoch,
-        end_learning_rate=0.0,
-        power=training.power,
+    schedule = compile_model(
+        quantized, config, training, pipeline, config.epochs * pipeline.steps_per_epoch
     )
-    loss = configured_loss(training, pipeline)
-    quantized.compile(optimizer=tf_keras.optimizers.Adam(schedule), loss=_full_size(loss))
-    quantized.optimizer.build(quantized.trainable_variables)
     loop = TrainingLoop(
         run,
         quantized,
@@ -90,8 +74,40 @@ def train_quantized(run: Run, config: QuantizationConfig) -> list[dict[str, floa
     return loop()
 
 
-def prepare_calibration(run: Run, config: QuantizationConfig) -> None:
-    """Keeps the images that the converter will see in `run`."""
+def calibrated_model(run: Run, config: QuantizationConfig, dataset: Dataset):
+    """The quantization-aware model of a run's float model, its ranges set, not yet fine-tuned."""
+    model = float_deployment_model(run)
+    qat.equalize_depthwise(model)
+    quantized = qat.quantization_aware(model)
+    with progress_bar("calibrating", config.calibration_images) as bar:
+        images = calibration_images(dataset, run.config, config.calibration_images, bar)
+        qat.calibrate(quantized, model, (image[None].astype(np.float32) / 255 for image in images))
+    return quantized
+
+
+def compile_model(
+    quantized,
+    config: QuantizationConfig,
+    training: TrainingConfig,
+    pipeline: TrainingPipeline,
+    total_steps: int,
+):
+    """Gives a quantization-aware model the float run's loss, and an optimizer.
+
+    Returns:
+        The schedule of the learning rate, which falls to 0 in `total_steps`.
+    """
+    schedule = tf_keras.optimizers.schedules.PolynomialDecay(
+        config.learning_rate, total_steps, end_learning_rate=0.0, power=training.power
+    )
+    loss = configured_loss(training, pipeline)
+    quantized.compile(optimizer=tf_keras.optimizers.Adam(schedule), loss=_full_size(loss))
+    quantized.optimizer.build(quantized.trainable_variables)
+    return schedule
+
+
+def prepare_calibration(run: Run, config: QuantizationConfig, float_miou: float | None) -> None:
+    """Keeps in `run` the images that the converter will see, and the float model's mIoU."""
     training = run.config
     dataset = load_dataset(training.dataset, training.data_dir)
     with progress_bar("reading images", config.calibration_images) as bar:
@@ -99,7 +115,8 @@ def prepare_calibration(run: Run, config: QuantizationConfig) -> None:
             list(calibration_images(dataset, training, config.calibration_images, bar))
         )
     with replacing(run.calibration_file) as temporary:
-        np.savez_compressed(temporary, images=images)
+        measured = {} if float_miou is None else {"float_miou": float_miou}
+        np.savez_compressed(temporary, images=images, **measured)
     click.echo(f"{len(images)} calibration images: {run.calibration_file}")
 
 
