@@ -52,6 +52,14 @@ def pytest_pycollect_makemodule(module_path, parent):
     return None
 
 
+def pytest_collection_modifyitems(items):
+    """Each process of pytest-xdist makes the session's fixtures for itself: the runs cost most, so
+    one process has all the tests that use them."""
+    for item in items:
+        uses_runs = {"float_run", "qat_run", "ptq_run"} & set(item.fixturenames)
+        item.add_marker(pytest.mark.xdist_group("runs" if uses_runs else item.path.name))
+
+
 @pytest.fixture(scope="session")
 def streets(tmp_path_factory) -> Path:
     """A data set of 8 training, 3 validation and 3 test images of 64x96."""
