@@ -53,11 +53,12 @@ def pytest_pycollect_makemodule(module_path, parent):
 
 
 def pytest_collection_modifyitems(items):
-    """Each process of pytest-xdist makes the session's fixtures for itself: the runs cost most, so
-    one process has all the tests that use them."""
+    """Each process of pytest-xdist makes the session's fixtures for itself. Quantized runs take
+    longest: one process has all the modules that use them, and each other module stays whole."""
+    use_runs = {i.path for i in items if {"qat_run", "ptq_run"} & set(i.fixturenames)}
     for item in items:
-        uses_runs = {"float_run", "qat_run", "ptq_run"} & set(item.fixturenames)
-        item.add_marker(pytest.mark.xdist_group("runs" if uses_runs else item.path.name))
+        group = "runs" if item.path in use_runs else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -248,6 +248,22 @@ def test_frozen_normalizations_keep_their_statistics(calibrated):
         norm.set_weights(weights)
 
 
+def test_fine_tuning_keeps_the_normalizations(qat_model, float_model):
+    before = tf_keras.models.clone_model(float_model)
+    before.set_weights(float_model.get_weights())
+    qat.equalize_depthwise(before)
+    found = wrappers(qat_model)
+    moved = []
+    for layer in before.layers:
+        weights = [w for w in found[layer.name].layer.get_weights()] if layer.weights else []
+        if isinstance(layer, tf_keras.layers.BatchNormalization):
+            for ours, expected in zip(weights, layer.get_weights(), strict=True):
+                np.testing.assert_allclose(ours, expected, rtol=1e-6)
+        elif weights:
+            moved.append(np.any(weights[0] != layer.get_weights()[0]))
+    assert moved and all(moved)
+
+
 def test_other_aggregations_and_silent_layers_quantize(pictures):
     """A resizing before a concatenation; and a layer that is zero on every image."""
     keras.utils.set_random_seed(0)

@@ -16,7 +16,7 @@ from keras_bisenet.errors import UsageError, UserError
 @click.option("--epochs", type=int, help="QAT: passes over the training split.  [2]")
 @click.option("--batch-size", type=int, help="QAT: images in a batch.  [8]")
 @click.option("--learning-rate", type=float, help="QAT: where Adam starts.  [0.0001]")
-@click.option("--freeze-batch-norm/--train-batch-norm", default=None, help="QAT.  [train]")
+@click.option("--freeze-batch-norm/--train-batch-norm", default=None, help="QAT.  [freeze]")
 @click.option("--calibration-images", type=int, help="Images that set the ranges.  [100]")
 @click.option("--data-dir", type=click.Path(), help="The data set's folder, if it has moved.")
 @click.option("--seed", type=int, help="QAT.  [0]")
