@@ -52,6 +52,7 @@ def pytest_pycollect_makemodule(module_path, parent):
     return None
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items):
     """Each process of pytest-xdist makes the session's fixtures for itself. Quantized runs take
     longest: one process has all the modules that use them, and each other module stays whole."""

@@ -3,11 +3,11 @@
     python tools/compare_fine_tuning.py RUN [--epochs N]
 
 RUN is a float run of `keras-bisenet train`. Prints validation mIoU of the float model, of the
-quantization-aware one before fine-tuning, and after it with the batch normalizations trained
-(`quantize --train-batch-norm`), frozen for the second half, and frozen from the start (what
-`quantize` does); each with the weights of the last step, and with averages of them (EMA). All see
-the same batches. That is three trainings, and a validation for each row: an hour for CamVid at
-480x640 on two cores.
+quantization-aware one before fine-tuning, and after it with the statistics of the batch
+normalizations following the batches (`quantize --train-batch-norm`), frozen for the second half,
+and frozen from the start (what `quantize` does); each with the weights of the last step, and with
+averages of them (EMA). All see the same batches. That is three trainings, and a validation for each
+row: an hour for CamVid at 480x640 on two cores.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def main(run, epochs, steps, images):
     comparison.row("none: calibrated", comparison.calibrated())
     half = comparison.steps // 2
     for label, frozen_from in (
-        ("normalizations trained", None),
-        ("normalizations frozen for the second half", half),
-        ("normalizations frozen from the start", 0),
+        ("statistics follow the batches", None),
+        ("statistics frozen for the second half", half),
+        ("statistics frozen from the start", 0),
     ):
         comparison.fine_tune(label, frozen_from)
 

@@ -339,9 +339,11 @@ def fit_weight_ranges(quantized) -> None:
 
 
 def freeze_batch_norm(quantized) -> None:
-    """Keeps every batch normalization as it is, in training too: statistics, scale and offset.
+    """Keeps the statistics of every batch normalization, and normalizes by them in training too.
 
-    Takes effect when the model is compiled next.
+    So training sees what the converter folds into the convolutions (as Krishnamoorthi advises for
+    late in training, arXiv:1806.08342). Scales and offsets learn on. Takes effect when the model
+    is compiled next.
     """
     for layer in quantized.layers:
         if isinstance(getattr(layer, "layer", None), layers.BatchNormalization):

@@ -101,7 +101,7 @@ class QuantizationConfig:
     epochs: int = 2
     batch_size: int = 8
     learning_rate: float = 1e-4  # where Adam starts
-    freeze_batch_norm: bool = True  # keeps the float model's normalizations
+    freeze_batch_norm: bool = True  # keeps the float model's statistics
     calibration_images: int = 100
     seed: int = 0
 
