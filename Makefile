@@ -9,7 +9,7 @@ RUNTIME_VENV ?= .venv-tflite-runtime
 .PHONY: test test-slow test-runtime lint demo clean
 
 test: lint test-runtime
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -m "not slow" -n 2
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -q -m slow

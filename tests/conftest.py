@@ -36,6 +36,18 @@ TRAINING_HALF = {
 """The tests that need what `pip install keras-bisenet[train]` adds."""
 
 
+QUANTIZED_RUNS = {
+    "test_cli_check.py",
+    "test_evaluate.py",
+    "test_golden.py",
+    "test_layer_noise.py",
+    "test_quantization.py",
+    "test_report.py",
+    "test_targets.py",
+}
+"""The tests that use quantized runs."""
+
+
 class WithoutTensorFlow(pytest.Module):
     """A test module that cannot even be imported here."""
 
@@ -52,14 +64,18 @@ def pytest_pycollect_makemodule(module_path, parent):
     return None
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items):
-    """Each process of pytest-xdist makes the session's fixtures for itself. Quantized runs take
-    longest: one process has all the modules that use them, and each other module stays whole."""
-    use_runs = {i.path for i in items if {"qat_run", "ptq_run"} & set(i.fixturenames)}
-    for item in items:
-        group = "runs" if item.path in use_runs else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)  # only the training half has pytest-xdist
+def pytest_xdist_make_scheduler(config, log):
+    """Each process makes the session's fixtures for itself: a module stays in one process, and so
+    do all that use quantized runs, which take longest to make."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModule(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            module = nodeid.split("::")[0].rsplit("/", 1)[-1]
+            return "quantized runs" if module in QUANTIZED_RUNS else module
+
+    return ByModule(config, log)
 
 
 @pytest.fixture(scope="session")
