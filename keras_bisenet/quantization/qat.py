@@ -155,10 +155,11 @@ def equalize_depthwise(model) -> None:
     Args:
         model: A functional tf_keras model. Its answers stay as they are, up to rounding.
     """
+    consumers = _consumers(model)
     for layer in model.layers:
         if not isinstance(layer, layers.DepthwiseConv2D):
             continue
-        (*others, norm) = _consumers(model)[layer.name]
+        (*others, norm) = consumers[layer.name]
         if others or not isinstance(norm, layers.BatchNormalization):
             continue
         kernel, *bias = layer.get_weights()  # [height, width, channels, multiplier]
