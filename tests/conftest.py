@@ -16,26 +16,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = Path(__file__).parents[1]
 
-TRAINING_HALF = {
-    "test_bisenetv2.py",
-    "test_config.py",
-    "test_dataset_training.py",
-    "test_distributed.py",
-    "test_evaluate.py",
-    "test_layer_noise.py",
-    "test_losses.py",
-    "test_optimizers.py",
-    "test_pipeline.py",
-    "test_quantization.py",
-    "test_report.py",
-    "test_shards.py",
-    "test_training.py",
-    "test_targets.py",
-    "test_weights.py",
-}
-"""The tests that need what `pip install keras-bisenet[train]` adds."""
-
-
 QUANTIZED_RUNS = {
     "test_cli_check.py",
     "test_evaluate.py",
@@ -46,22 +26,6 @@ QUANTIZED_RUNS = {
     "test_targets.py",
 }
 """The tests that use quantized runs."""
-
-
-class WithoutTensorFlow(pytest.Module):
-    """A test module that cannot even be imported here."""
-
-    def collect(self):
-        pytest.skip(
-            "TensorFlow is not installed: pip install 'keras-bisenet[train]'",
-            allow_module_level=True,
-        )
-
-
-def pytest_pycollect_makemodule(module_path, parent):
-    if module_path.name in TRAINING_HALF and importlib.util.find_spec("tensorflow") is None:
-        return WithoutTensorFlow.from_parent(parent, path=module_path)
-    return None
 
 
 @pytest.hookimpl(optionalhook=True)  # only the training half has pytest-xdist
@@ -157,7 +121,7 @@ def command():
 @pytest.fixture(scope="session")
 def loaded_once():
     """Building a model for a device takes seconds: the session has one of each run and size."""
-    from keras_bisenet.lite import convert
+    from keras_bisenet.export import convert
     from keras_bisenet.quantization import quantizer
 
     with pytest.MonkeyPatch.context() as patch:

@@ -25,8 +25,8 @@ import tf_keras
 
 from keras_bisenet.cli.options import SIZE
 from keras_bisenet.data import load_dataset
-from keras_bisenet.models.folding import deployment_model
-from keras_bisenet.runtime.geometry import Fit
+from keras_bisenet.imaging.letterbox import Fit
+from keras_bisenet.models.deployment import deployment_model
 from keras_bisenet.training.evaluation import resized_logits
 from keras_bisenet.training.metrics import Scores, confusion_matrix
 from keras_bisenet.training.trainer import load_model

@@ -26,9 +26,9 @@ from PIL import Image
 
 from keras_bisenet.data import load_dataset
 from keras_bisenet.files import replacing, write_json, write_text
-from keras_bisenet.lite.golden import golden_path
+from keras_bisenet.imaging.drawing import contact_sheet
 from keras_bisenet.pretrained import pretrained_model, pretrained_weights
-from keras_bisenet.runtime.drawing import contact_sheet
+from keras_bisenet.runtime.golden import golden_path
 from keras_bisenet.runtime.segmenter import Segmenter
 from keras_bisenet.training.metrics import Scores, confusion_matrix
 from keras_bisenet.training.run import Run

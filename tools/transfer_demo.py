@@ -23,8 +23,8 @@ from release import keras_bisenet
 from keras_bisenet.data import load_dataset
 from keras_bisenet.data.camvid import CAMVID
 from keras_bisenet.files import replacing, write_json, write_text
+from keras_bisenet.imaging.drawing import contact_sheet, overlay
 from keras_bisenet.label_map import VOID, LabelMap
-from keras_bisenet.runtime.drawing import contact_sheet, overlay
 
 CLASSES = {
     "ground": ("Road", "Pavement"),
@@ -106,7 +106,7 @@ def write_table(scores: dict[str, dict], work: Path, epochs: int) -> None:
 
 def draw(data: Path, work: Path) -> None:
     """Images, truth and both answers."""
-    from keras_bisenet.cli.models import open_segmenter
+    from keras_bisenet.segmenters import open_segmenter
 
     dataset = load_dataset("folder", data)
     labels = LabelMap(tuple(CLASSES), COLORS)

@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image
 
 from keras_bisenet.files import write_json
+from keras_bisenet.imaging.reading import read_image
 from keras_bisenet.lite.model_file import read_model_file
 from keras_bisenet.progress import progress_bar
 from keras_bisenet.runtime.interpreter import default_threads, runtime_name
 from keras_bisenet.runtime.segmenter import Segmenter, Timings
-from keras_bisenet.runtime.sources import read_image
 
 STAGES = ("prepare", "invoke", "finish", "total")
 """What is measured: the attributes of `Timings`."""

@@ -10,10 +10,10 @@ from keras_bisenet import files
 from keras_bisenet.cli.options import load_tensorflow, training_half
 from keras_bisenet.cli.tables import printable, short, table
 from keras_bisenet.errors import UsageError
-from keras_bisenet.lite.check import TARGETS, Finding, OperatorVerdict, Report, check
 from keras_bisenet.lite.model_file import Tensor
-from keras_bisenet.lite.targets import shown_shape, shown_type
 from keras_bisenet.progress import progress_bar
+from keras_bisenet.targets.check import TARGETS, Finding, OperatorVerdict, Report, check
+from keras_bisenet.targets.graph import shown_shape, shown_type
 
 RUNNERS = {"coral": "the Edge TPU", "nnapi": "NNAPI", "cpu": "XNNPACK"}
 
@@ -76,7 +76,7 @@ def _compare(model: str, run: str, data_dir: str | None, split: str, images: int
     with training_half():
         load_tensorflow()
         from keras_bisenet.data import load_dataset
-        from keras_bisenet.lite.compare import compare
+        from keras_bisenet.export.compare import compare
         from keras_bisenet.training.run import Run
 
         config = Run.open(run).config

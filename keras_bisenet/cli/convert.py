@@ -42,8 +42,8 @@ def command(run_dir, output, target, precision, size, io, golden):
 
         run = Run.open(run_dir)
         load_tensorflow()
-        from keras_bisenet.lite.convert import convert
-    from keras_bisenet.lite.golden import write_with_golden
+        from keras_bisenet.export.convert import convert
+    from keras_bisenet.runtime.golden import write_with_golden
 
     content = convert(run, target=target, precision=precision, size=size, io=io)
     shown = f"{output}: {precision}, {len(content) / 2**20:.2f} MiB"

@@ -228,7 +228,7 @@ def _suggestion_lines(suggestions) -> list[str]:
 
 def _write_page(path: Path, report) -> None:
     """Writes the page to `path`, or into it where it is a folder."""
-    from keras_bisenet.data.check.page import num_pictures, page
+    from keras_bisenet.reports.data_page import num_pictures, page
 
     if path.suffix.lower() not in (".html", ".htm"):
         path = path / "index.html"
@@ -265,12 +265,7 @@ def _write_views(out: Path, labels, views) -> Path:
     """Writes a sheet of all views, or a picture of each into the folder `out`."""
     from PIL import Image
 
-    from keras_bisenet.runtime.drawing import (
-        colorize,
-        contact_sheet,
-        overlay,
-        overlay_with_legend,
-    )
+    from keras_bisenet.imaging.drawing import colorize, contact_sheet, overlay, overlay_with_legend
 
     if out.suffix.lower() == ".png":
         palette = labels.palette

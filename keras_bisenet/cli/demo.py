@@ -13,8 +13,8 @@ from keras_bisenet.cli.bench import cpu_name, measure
 from keras_bisenet.cli.options import load_tensorflow, training_half
 from keras_bisenet.errors import UserError
 from keras_bisenet.files import replacing, write_bytes, write_json
+from keras_bisenet.imaging.drawing import contact_sheet, overlay
 from keras_bisenet.progress import progress_bar
-from keras_bisenet.runtime.drawing import contact_sheet, overlay
 from keras_bisenet.runtime.interpreter import runtime_name
 from keras_bisenet.runtime.segmenter import Segmenter
 
@@ -60,7 +60,7 @@ def command(out, quick):
 def _make_runs(out: Path, quick: bool) -> dict:
     """Generates the data, trains, quantizes twice, and converts all three."""
     from keras_bisenet.data.streets import generate_streets
-    from keras_bisenet.lite.convert import convert
+    from keras_bisenet.export.convert import convert
     from keras_bisenet.quantization.quantizer import quantize
     from keras_bisenet.training.config import QuantizationConfig, TrainingConfig
     from keras_bisenet.training.run import Run
@@ -97,7 +97,7 @@ def _make_runs(out: Path, quick: bool) -> dict:
 def _report(out: Path, runs: dict) -> dict:
     """Scores the models on the test split, compares, measures, and draws."""
     from keras_bisenet.data import load_dataset
-    from keras_bisenet.lite.compare import compare
+    from keras_bisenet.export.compare import compare
     from keras_bisenet.training.evaluation import score
 
     _step(6, "scoring on the test split", f"evaluate {out}/{FILES['qat']} --split test ...")

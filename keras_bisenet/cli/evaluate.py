@@ -45,7 +45,7 @@ def command(model, dataset_name, data_dir, split, json_file, confusion, limit, *
         samples = dataset.split(split)[:limit]
 
         load_tensorflow()
-        from keras_bisenet.cli.models import open_segmenter
+        from keras_bisenet.segmenters import open_segmenter
         from keras_bisenet.training.evaluation import score
 
         segment = open_segmenter(model, dataset.label_map, **options)
@@ -67,7 +67,7 @@ def command(model, dataset_name, data_dir, split, json_file, confusion, limit, *
             },
         )
     if confusion:
-        from keras_bisenet.runtime.drawing import confusion_matrix_picture
+        from keras_bisenet.imaging.confusion import confusion_matrix_picture
 
         with replacing(confusion) as temporary:
             confusion_matrix_picture(scores.confusion, scores.names).save(temporary)

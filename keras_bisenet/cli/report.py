@@ -36,7 +36,7 @@ def command(run_dir, out, data_dir, split, images):
         raise UsageError(f"-o {out}: this is a folder: name a file, such as {out / 'report.html'}")
     with training_half():
         from keras_bisenet.data import load_dataset
-        from keras_bisenet.training.report import examine, page, ranked_classes
+        from keras_bisenet.reports.run_page import examine, page, ranked_classes
         from keras_bisenet.training.run import Run
 
         run = Run.open(run_dir)
@@ -50,7 +50,7 @@ def command(run_dir, out, data_dir, split, images):
         num_images = len(dataset.split(split))
 
         load_tensorflow()
-        from keras_bisenet.cli.models import open_segmenter
+        from keras_bisenet.segmenters import open_segmenter
 
         segment = open_segmenter(run_dir, dataset.label_map)
         with progress_bar(f"scoring {split}", num_images) as bar:

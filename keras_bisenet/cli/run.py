@@ -14,21 +14,14 @@ from PIL import Image
 
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.files import replacing
+from keras_bisenet.imaging.drawing import class_shares, overlay_with_legend, share_text
+from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
 from keras_bisenet.lite.model_file import read_model_file
 from keras_bisenet.pretrained import pretrained_model
 from keras_bisenet.progress import progress_bar
-from keras_bisenet.runtime.drawing import class_shares, overlay_with_legend, share_text
 from keras_bisenet.runtime.interpreter import default_threads, runtime_name
 from keras_bisenet.runtime.segmenter import Segmenter, Timings
-from keras_bisenet.runtime.sources import (
-    IMAGE_SUFFIXES,
-    VIDEO_SUFFIXES,
-    Frame,
-    Images,
-    Video,
-    open_source,
-    opencv,
-)
+from keras_bisenet.runtime.sources import VIDEO_SUFFIXES, Frame, Images, Video, open_source, opencv
 
 VIDEO_LEGEND_ROWS = 3
 """The legend's height in a video, at most; all of its frames are of one size."""

@@ -13,8 +13,8 @@ from PIL import Image
 from keras_bisenet.data.masks import read_colours, read_mask
 from keras_bisenet.data.problems import Problem, SampleError
 from keras_bisenet.errors import UsageError, UserError
+from keras_bisenet.imaging.reading import read_image
 from keras_bisenet.label_map import ColourMap, LabelMap, UnknownColourError, UnknownIdError
-from keras_bisenet.runtime.sources import read_image
 
 ASPECT_TOLERANCE = 0.03
 """A mask of another size than its image is resized if the aspect ratios differ by no more."""

@@ -27,7 +27,7 @@ from keras_bisenet.data.pairing import OnProblem, pair_files, pair_stems
 from keras_bisenet.data.problems import Problem
 from keras_bisenet.data.splits import hold_out_val, split_train_val
 from keras_bisenet.errors import UserError
-from keras_bisenet.runtime.sources import IMAGE_SUFFIXES
+from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
 
 SPLIT_NAMES = {
     "train": ("train", "training"),

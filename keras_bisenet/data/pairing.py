@@ -8,7 +8,7 @@ from pathlib import Path
 from keras_bisenet.data.dataset import Sample
 from keras_bisenet.data.problems import Problem
 from keras_bisenet.errors import UserError
-from keras_bisenet.runtime.sources import IMAGE_SUFFIXES
+from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
 
 OnProblem = Callable[[Problem], None]
 

@@ -26,8 +26,8 @@ from PIL import Image
 from keras_bisenet.data.dataset import Dataset, Pair, Sample
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.files import replacing, write_json
+from keras_bisenet.imaging.reading import read_image
 from keras_bisenet.label_map import LabelMap
-from keras_bisenet.runtime.sources import read_image
 
 FORMAT = 1
 

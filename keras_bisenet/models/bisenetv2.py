@@ -71,7 +71,7 @@ def bisenetv2(
         upsampling: `"bilinear"`, `"nearest"`, `"transposed"` (learned; kernel = stride), or a
             function `(factor, name) -> layer`.
         context_norm: bool. Whether the context embedding has the batch normalization that
-            follows its pooling. `False` builds the form for devices, in which `models.folding`
+            follows its pooling. `False` builds the form for devices, in which `models.deployment`
             has moved it into the convolution behind it.
         name: str. Name of the model.
         keras: The Keras that builds it: `keras` (the default) or `tf_keras`.

@@ -45,7 +45,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.graph_transfor
     model_transformer,
 )
 
-from keras_bisenet.quantization.forms import AsymmetricUpSampling2D
+from keras_bisenet.quantization.resizes import AsymmetricUpSampling2D
 
 quantization = tfmot.quantization.keras
 layers = tf_keras.layers

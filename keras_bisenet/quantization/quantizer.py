@@ -17,11 +17,11 @@ from keras_bisenet.data.dataset import Dataset
 from keras_bisenet.data.pipeline import TrainingPipeline
 from keras_bisenet.errors import UserError
 from keras_bisenet.files import replacing
-from keras_bisenet.models.folding import deployment_model
+from keras_bisenet.imaging.letterbox import Fit
+from keras_bisenet.models.deployment import deployment_model
 from keras_bisenet.progress import progress_bar
 from keras_bisenet.quantization import qat
-from keras_bisenet.quantization.forms import model_options
-from keras_bisenet.runtime.geometry import Fit
+from keras_bisenet.quantization.resizes import model_options
 from keras_bisenet.training.config import QuantizationConfig, TrainingConfig
 from keras_bisenet.training.evaluation import KerasSegmenter
 from keras_bisenet.training.loop import TrainingLoop

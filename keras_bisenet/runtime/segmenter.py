@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_bisenet.imaging.letterbox import Fit, class_ids_from_logits, class_ids_from_map
 from keras_bisenet.label_map import VOID
-from keras_bisenet.runtime.geometry import Fit, class_ids_from_logits, class_ids_from_map
 from keras_bisenet.runtime.interpreter import open_interpreter
 from keras_bisenet.runtime.model_info import ModelInfo
 

@@ -34,8 +34,8 @@ from keras_bisenet.data.dataset import Dataset
 from keras_bisenet.data.pipeline import TrainingPipeline
 from keras_bisenet.errors import UserError
 from keras_bisenet.files import replacing
+from keras_bisenet.imaging.drawing import contact_sheet, overlay
 from keras_bisenet.progress import progress_bar
-from keras_bisenet.runtime.drawing import contact_sheet, overlay
 from keras_bisenet.training import distributed
 from keras_bisenet.training.checkpoint import load_state, save_state
 from keras_bisenet.training.evaluation import score

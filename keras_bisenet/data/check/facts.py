@@ -11,7 +11,7 @@ from PIL import Image
 from keras_bisenet.data.dataset import Dataset, Sample
 from keras_bisenet.data.problems import Problem, SampleError
 from keras_bisenet.errors import UserError
-from keras_bisenet.runtime.sources import read_image
+from keras_bisenet.imaging.reading import read_image
 
 THUMBNAIL = 32
 """Sides of the grey thumbnails that similar images are found by."""

@@ -1,0 +1,214 @@
+"""From a run to a `.tflite` file. The one module of this package that needs TensorFlow.
+
+Which precision a run can have:
+
+| run | precisions |
+|---|---|
+| float | float32, float16 (weights), dynamic (int8 weights, float activations) |
+| quantized, QAT | int8 |
+| quantized, PTQ | int8, int16x8 (16-bit activations, 8-bit weights) |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from keras_bisenet.errors import UsageError, UserError
+from keras_bisenet.lite.metadata import DeploymentRecord, add_metadata
+from keras_bisenet.quantization.quantizer import float_deployment_model, load_quantized
+from keras_bisenet.quantization.resizes import FORMS
+from keras_bisenet.training.run import Run
+
+PRECISIONS = {
+    None: ("float32", "float16", "dynamic"),
+    "qat": ("int8",),
+    "ptq": ("int8", "int16x8"),
+}
+"""What a run can be converted to, by its mode of quantization."""
+
+
+def convert(
+    run: Run,
+    *,
+    target: str | None = None,
+    precision: str = "int8",
+    size: tuple[int, int] | None = None,
+    io: str = "int8",
+) -> bytes:
+    """Converts a run to a `.tflite` file with metadata.
+
+    An int8 file computes in integers from its input to its output.
+
+    Args:
+        run: A float run, or one that was quantized.
+        target: What will run it, of `quantization.resizes.FORMS`. Defaults to the run's.
+        precision: What weights and activations are; see the table above.
+        size: `(height, width)` of the input, multiples of 32. Defaults to the run's.
+        io: "int8" or "uint8": what the input and the output of an int8 file are.
+
+    Returns:
+        The file's content.
+
+    Raises:
+        UsageError: When the run cannot have that precision or target, or the size does not fit.
+        UserError: When the run holds no model yet.
+    """
+    config, quantization = run.config, run.quantization
+    size = size or config.size
+    mode = quantization.mode if quantization else None
+    check_precision(run, mode, precision)
+    target = target or (quantization.target if quantization else "cpu")
+    check_target(run, target, precision)
+    load = load_quantized if mode == "qat" else float_deployment_model
+    model = load(run, size)
+
+    with _silenced():
+        converter = _converter(model, size)
+        if mode == "ptq":
+            converter.representative_dataset = lambda: _calibration(run, size)
+        _set_precision(converter, precision, mode, io)
+        content = converter.convert()
+    record = DeploymentRecord(
+        model=config.model,
+        target=target,
+        precision=precision,
+        dataset=config.dataset,
+        label_map=run.label_map,
+        input_height=size[0],
+        input_width=size[1],
+        output_kind="logits",
+        output_stride=size[0] // model.output_shape[1],
+        **_measured(run, precision, size),
+    )
+    return add_metadata(content, record)
+
+
+def _measured(run: Run, precision: str, size: tuple[int, int]) -> dict:
+    """What is known of the file's mIoU: fields of its record."""
+    quantization = run.quantization
+    if quantization and quantization.mode == "ptq":
+        with _calibration_file(run) as file:
+            miou = file.get("float_miou")
+    else:
+        miou = run.best_miou()
+    if miou is None:
+        return {}
+    is_model = precision == "float32" or (quantization and quantization.mode == "qat")
+    other = [] if is_model else ["float32"]
+    elsewhere = [] if size == run.config.size else ["at {}x{}".format(*run.config.size)]
+    of = " ".join(["the", *other, "model", *elsewhere]) if other or elsewhere else None
+    return {"miou": float(miou), "split": "val", "miou_of": of}
+
+
+def check_precision(run: Run, mode: str | None, precision: str) -> None:
+    """Raises a UsageError, naming the cure, unless such a run can have this precision."""
+    if precision in PRECISIONS[mode]:
+        return
+    if mode is None:
+        raise UsageError(
+            f"{run.path}: a float run cannot be converted to {precision}: quantize it first "
+            f"(keras-bisenet quantize {run.path} --run {run.path}-qat), or choose --precision "
+            f"{', '.join(PRECISIONS[None])}"
+        )
+    raise UsageError(
+        f"{run.path}: a run quantized with {mode} converts to {', '.join(PRECISIONS[mode])}, "
+        f"not to {precision}"
+    )
+
+
+def check_target(run: Run, target: str, precision: str) -> None:
+    """Raises a UsageError, naming the cure, unless the target takes the run and the precision."""
+    quantization = run.quantization
+    if quantization is None and target == "coral":
+        raise UsageError(
+            f"{run.path}: the Edge TPU takes 8-bit files alone: quantize first "
+            f"(keras-bisenet quantize {run.path} --run {run.path}-coral --target coral)"
+        )
+    if target == "coral" and precision != "int8":
+        raise UsageError(f"--precision {precision}: the Edge TPU takes int8 alone")
+    if quantization and FORMS[target] != FORMS[quantization.target]:
+        raise UsageError(
+            f"{run.path}: quantized for {quantization.target}, whose network has another form: "
+            f"quantize the float run again with --target {target}"
+        )
+
+
+def _converter(model, size: tuple[int, int]):
+    """A converter of a tf_keras model with batch 1."""
+
+    @tf.function(input_signature=[tf.TensorSpec((1, *size, 3), tf.float32, name="image")])
+    def inference(image):
+        return model(image, training=False)
+
+    return tf.lite.TFLiteConverter.from_concrete_functions([inference.get_concrete_function()])
+
+
+def _set_precision(converter, precision: str, mode: str | None, io: str) -> None:
+    if precision == "float32":
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    elif precision == "int8":
+        if mode == "ptq":
+            # Fails rather than leave an operator in float. QAT carries its ranges in the graph,
+            # and the converter would ask for a data set.
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io)
+    elif precision == "int16x8":
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+        converter.inference_input_type = converter.inference_output_type = tf.int16
+
+
+def _calibration(run: Run, size: tuple[int, int]) -> Iterator[list[np.ndarray]]:
+    """The run's calibration images as the converter wants them, and first of all a ramp from 0
+    to 1, so that the input's scale is 1/255 whatever the images hold."""
+    with _calibration_file(run) as file:
+        images = file["images"]
+    ramp = np.linspace(0, 1, 256, dtype=np.float32)
+    yield [np.resize(ramp, (1, *size, 3))]
+    for image in images:
+        batch = tf.image.resize(image[None].astype(np.float32) / 255, size)
+        yield [batch.numpy()]
+
+
+@contextlib.contextmanager
+def _calibration_file(run: Run) -> Iterator[np.lib.npyio.NpzFile]:
+    """What `quantize --mode ptq` left for the converter."""
+    path = run.calibration_file
+    try:
+        with np.load(path) as file:
+            yield file
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path}: no calibration images ({error}): quantize again") from error
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Keeps the converter's chatter off the terminal, but shows it when it fails."""
+    tf.get_logger().setLevel(logging.ERROR)
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as chatter, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        os.dup2(chatter.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            chatter.seek(0)
+            os.write(saved, chatter.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -1,0 +1,1 @@
+"""What each target runs of a `.tflite` file, and `check`, which says so."""

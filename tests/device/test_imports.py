@@ -1,0 +1,127 @@
+"""The import rule: downwards only, and no TensorFlow in the half that runs on a device."""
+
+from __future__ import annotations
+
+import ast
+import pkgutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import keras_bisenet
+
+PACKAGE = Path(keras_bisenet.__file__).parent
+
+# From the top. A module imports from its own package and from those in lower rows.
+LAYERS = (
+    ("cli",),
+    ("reports", "segmenters"),
+    ("export",),
+    ("quantization",),
+    ("training",),
+    ("data", "models"),
+    # --- the device half: nothing below imports anything above ---
+    ("targets",),
+    ("runtime",),
+    ("lite",),
+    ("imaging",),
+    ("errors", "files", "label_map", "pretrained", "progress", "version"),
+)
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+DEVICE_HALF = ("imaging", "lite", "runtime", "targets")
+
+HEAVY = ("tensorflow", "keras", "tf_keras", "jax", "tensorflow_model_optimization")
+
+
+def modules(*packages):
+    """Names of the modules of some packages, and of the packages."""
+    found = []
+    for package in packages:
+        found.append(f"keras_bisenet.{package}")
+        for module in pkgutil.iter_modules([str(PACKAGE / package)]):
+            found.append(f"keras_bisenet.{package}.{module.name}")
+    return found
+
+
+def imported_modules(path: Path):
+    """Every module of this package that a file imports, at its top or in a function."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            # `from keras_bisenet import files` imports the module keras_bisenet.files.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_every_part_of_the_package_has_its_place():
+    parts = {path.stem for path in PACKAGE.iterdir() if path.name[0] not in "_."}
+    assert parts == set(RANK)
+
+
+def test_imports_run_downwards():
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts[0] == "__init__":  # the package's own lazy names
+            continue
+        for name in imported_modules(path):
+            above, *rest = name.split(".")
+            if above != "keras_bisenet" or rest[0] == parts[0]:
+                continue
+            if RANK[rest[0]] <= RANK[parts[0]]:
+                wrong.append(f"{'/'.join(parts)}.py imports {name}")
+    assert wrong == []
+
+
+def test_the_quantization_alone_imports_keras_2_and_tfmot():
+    for path in PACKAGE.rglob("*.py"):
+        imported = {name.split(".")[0] for name in imported_modules(path)}
+        if imported & {"tf_keras", "tensorflow_model_optimization"}:
+            assert path.parent.name == "quantization", path
+
+
+def loaded_by(*names) -> set[str]:
+    """What a fresh interpreter has loaded after importing these modules."""
+    program = "import importlib, sys; [importlib.import_module(n) for n in sys.argv[1:]]; "
+    program += "print(*{name.split('.')[0] for name in sys.modules})"
+    command = [sys.executable, "-c", program, *names]
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, cwd=PACKAGE.parent
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("packages", [(), ("cli",), DEVICE_HALF, ("cli", *DEVICE_HALF)])
+def test_the_device_half_loads_no_tensorflow(packages):
+    names = set(modules(*packages)) - {"keras_bisenet.export.convert"}
+    assert not loaded_by("keras_bisenet", *names).intersection(HEAVY)
+
+
+def test_the_command_line_itself_loads_no_more_than_click():
+    loaded = loaded_by("keras_bisenet.cli")
+    assert not loaded.intersection({*HEAVY, "numpy", "PIL", "flatbuffers", "tflite", "yaml"})
+    assert "click" in loaded
+
+
+def test_help_answers_at_once():
+    program = "from keras_bisenet.cli import main; main(['--help'], prog_name='keras-bisenet')"
+    seconds = {"help": [], "click": []}
+    for _ in range(5):
+        for name, source in (("help", program), ("click", "import click")):
+            started = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, "-c", source],
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=PACKAGE.parent,
+            )
+            seconds[name].append(time.perf_counter() - started)
+            if name == "help":
+                assert "Usage: keras-bisenet" in done.stdout and "quantize" in done.stdout
+    assert min(seconds["help"]) - min(seconds["click"]) < 0.3

@@ -1,0 +1,50 @@
+"""The models that come with the package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_bisenet.data.camvid import CAMVID
+from keras_bisenet.lite.metadata import read_metadata
+from keras_bisenet.pretrained import pretrained_model
+from keras_bisenet.runtime.segmenter import Segmenter
+from keras_bisenet.targets.check import check
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return Segmenter(pretrained_model())
+
+
+def test_its_metadata_says_what_it_is(segmenter):
+    record = read_metadata(pretrained_model())
+    assert (record.dataset, record.precision, record.target) == ("camvid", "int8", "cpu")
+    assert record.label_map.names == CAMVID.names
+    assert segmenter.info.size == (480, 640)
+    assert record.split == "val" and record.miou > 0.5
+
+
+def test_every_operator_computes_in_integers():
+    report = check(pretrained_model(), "nnapi")
+    assert report.passed and report.mapped == report.total
+
+
+def test_it_finds_its_way_in_real_streets(segmenter):
+    """On every 20th image of CamVid's test split, which it has not learned from."""
+    root = os.environ.get("KERAS_BISENET_DATA")
+    if not root:
+        pytest.skip("KERAS_BISENET_DATA is not set: no real images here")
+    from keras_bisenet.data import load_dataset
+
+    dataset = load_dataset("camvid", Path(root) / "camvid")
+    right = counted = 0
+    for sample in dataset.split("test")[::20]:
+        image, truth = dataset.read(sample)
+        is_counted = truth != 255
+        right += np.sum((segmenter.segment(image) == truth) & is_counted)
+        counted += np.sum(is_counted)
+    assert right / counted > 0.8
