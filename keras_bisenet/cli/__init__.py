@@ -12,6 +12,7 @@ import os
 
 import click
 
+from keras_bisenet.console import log_on_terminal
 from keras_bisenet.errors import UserError
 from keras_bisenet.version import __version__
 
@@ -56,7 +57,8 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx):
         try:
-            return super().invoke(ctx)
+            with log_on_terminal():
+                return super().invoke(ctx)
         except UserError as error:
             raise _one_line(error) from error
         except Exception as error:

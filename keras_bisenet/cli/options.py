@@ -7,6 +7,7 @@ import os
 
 import click
 
+from keras_bisenet.console import quiet_stderr
 from keras_bisenet.errors import UserError
 
 
@@ -52,12 +53,6 @@ def load_tensorflow() -> None:
         ModuleNotFoundError: When it is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    saved = os.dup(2)
-    with open(os.devnull, "w") as nothing:
-        os.dup2(nothing.fileno(), 2)
-    try:
+    with quiet_stderr():
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)

@@ -12,10 +12,10 @@ import importlib
 import importlib.metadata
 import os
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 
+from keras_bisenet.console import quiet_stderr
 from keras_bisenet.errors import UsageError, UserError
 
 RUNTIMES = {
@@ -173,23 +173,6 @@ def _load_delegate(runtime, delegate: str):
         raise UserError(f"delegate {delegate}: it does not start ({reason}): {failed}") from error
 
 
-@contextlib.contextmanager
 def _quiet():
-    """Keeps the runtime's `INFO: ...` lines, which come from C++, off the terminal.
-
-    Whatever else was written to stderr meanwhile is written to it afterwards.
-    """
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as caught:
-        os.dup2(caught.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            caught.seek(0)
-            for line in caught:
-                if not line.startswith(b"INFO: "):
-                    os.write(2, line)
+    """Keeps the runtime's `INFO: ...` lines, which come from C++, off the terminal."""
+    return quiet_stderr(keep=lambda line: not line.startswith(b"INFO: "))

@@ -28,7 +28,7 @@ LAYERS = (
     ("runtime",),
     ("lite",),
     ("imaging",),
-    ("errors", "files", "label_map", "pretrained", "progress", "version"),
+    ("console", "errors", "files", "label_map", "pretrained", "progress", "version"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
