@@ -7,18 +7,14 @@ import json
 import click
 
 from keras_bisenet import files
-from keras_bisenet.cli.options import load_tensorflow, training_half
+from keras_bisenet.cli.options import TARGET, load_tensorflow, training_half
 from keras_bisenet.cli.tables import printable, short, table
 from keras_bisenet.errors import UsageError
 from keras_bisenet.lite.model_file import Tensor
 from keras_bisenet.progress import progress_bar
-from keras_bisenet.targets.check import TARGETS, Finding, OperatorVerdict, Report, check
+from keras_bisenet.targets import TARGETS
+from keras_bisenet.targets.check import Finding, OperatorVerdict, Verdict, check
 from keras_bisenet.targets.graph import shown_shape, shown_type
-
-RUNNERS = {"coral": "the Edge TPU", "nnapi": "NNAPI", "cpu": "XNNPACK"}
-
-PLACES = {"coral": "the CPU", "nnapi": "the CPU", "cpu": "TFLite's own kernels"}
-"""Where the operators run that the target does not take."""
 
 SHOWN_LAYERS = 10
 
@@ -27,7 +23,7 @@ SHOWN_LAYERS = 10
 @click.argument("model", type=click.Path())
 @click.option(
     "--target",
-    type=click.Choice(list(TARGETS)),
+    type=TARGET,
     help="What it is to run on.  [default: what the file says, else cpu]",
 )
 @click.option("--operators", is_flag=True, help="List every operator, mapped ones too.")
@@ -87,7 +83,7 @@ def _compare(model: str, run: str, data_dir: str | None, split: str, images: int
             )
 
 
-def _lines(report: Report, comparison, with_mapped: bool) -> list[str]:
+def _lines(report: Verdict, comparison, with_mapped: bool) -> list[str]:
     """The verdict for people."""
     shown = [o for o in report.operators if with_mapped or (o.refusal and not _runs_not(report))]
     lines = []
@@ -164,16 +160,16 @@ def _comparison_line(comparison) -> str:
     )
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: Verdict) -> str:
     verdict = "passes" if report.passed else "falls short"
     if not report.operators or _runs_not(report):
         return f"{verdict} for {report.target}"
-    runner, left = RUNNERS[report.target], report.total - report.mapped
-    share = f"{report.mapped} of {report.total} operators run on {runner}"
-    rest = f", {left} on {PLACES[report.target]}" if left else ""
+    target, left = TARGETS[report.target], report.total - report.mapped
+    share = f"{report.mapped} of {report.total} operators run on {target.runner}"
+    rest = f", {left} on {target.elsewhere}" if left else ""
     return f"{verdict} for {report.target}: {share}{rest}"
 
 
-def _runs_not(report: Report) -> bool:
+def _runs_not(report: Verdict) -> bool:
     """Whether the runtime refuses the file as a whole, which is one finding and not many."""
     return any(f.rule == "runtime" and f.severity == "error" for f in report.findings)

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import click
 
-from keras_bisenet.cli.options import SIZE, TARGETS, load_tensorflow, training_half
+from keras_bisenet.cli.options import SIZE, TARGET, load_tensorflow, training_half
 from keras_bisenet.files import write_bytes
-
-PRECISIONS = ["int8", "int16x8", "float16", "dynamic", "float32"]
+from keras_bisenet.targets.target import PRECISIONS
 
 
 @click.command("convert")
 @click.argument("run_dir", metavar="RUN", type=click.Path())
 @click.option("-o", "--output", required=True, type=click.Path(), help="The .tflite file to write.")
-@click.option("--target", type=click.Choice(TARGETS), help="What will run it.  [the run's]")
+@click.option("--target", type=TARGET, help="What will run it.  [the run's]")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True)
 @click.option("--size", type=SIZE, help="Height x width of the input.  [the run's]")
 @click.option(

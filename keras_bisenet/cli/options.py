@@ -9,6 +9,7 @@ import click
 
 from keras_bisenet.console import quiet_stderr
 from keras_bisenet.errors import UserError
+from keras_bisenet.targets import TARGETS
 
 
 class Size(click.ParamType):
@@ -29,7 +30,7 @@ class Size(click.ParamType):
 
 
 SIZE = Size()
-TARGETS = ("cpu", "coral", "nnapi")
+TARGET = click.Choice(list(TARGETS))
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from keras_bisenet.cli.options import TARGETS, load_tensorflow, training_half
+from keras_bisenet.cli.options import TARGET, load_tensorflow, training_half
 from keras_bisenet.errors import UsageError, UserError
 
 
@@ -12,7 +12,7 @@ from keras_bisenet.errors import UsageError, UserError
 @click.argument("source", metavar="RUN", type=click.Path())
 @click.option("--run", "run_dir", required=True, type=click.Path(), help="Run directory to make.")
 @click.option("--mode", type=click.Choice(["qat", "ptq"]), help="[qat]")
-@click.option("--target", type=click.Choice(TARGETS), help="What will run it.  [cpu]")
+@click.option("--target", type=TARGET, help="What will run it.  [cpu]")
 @click.option("--epochs", type=int, help="QAT: passes over the training split.  [2]")
 @click.option("--batch-size", type=int, help="QAT: images in a batch.  [8]")
 @click.option("--learning-rate", type=float, help="QAT: where Adam starts.  [0.0001]")

@@ -26,7 +26,7 @@ import tensorflow as tf
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.lite.metadata import DeploymentRecord, add_metadata
 from keras_bisenet.quantization.quantizer import float_deployment_model, load_quantized
-from keras_bisenet.quantization.resizes import FORMS
+from keras_bisenet.targets import TARGETS
 from keras_bisenet.training.run import Run
 
 PRECISIONS = {
@@ -51,7 +51,7 @@ def convert(
 
     Args:
         run: A float run, or one that was quantized.
-        target: What will run it, of `quantization.resizes.FORMS`. Defaults to the run's.
+        target: What will run it, one of `TARGETS`. Defaults to the run's.
         precision: What weights and activations are; see the table above.
         size: `(height, width)` of the input, multiples of 32. Defaults to the run's.
         io: "int8" or "uint8": what the input and the output of an int8 file are.
@@ -128,15 +128,16 @@ def check_precision(run: Run, mode: str | None, precision: str) -> None:
 
 def check_target(run: Run, target: str, precision: str) -> None:
     """Raises a UsageError, naming the cure, unless the target takes the run and the precision."""
-    quantization = run.quantization
-    if quantization is None and target == "coral":
-        raise UsageError(
-            f"{run.path}: the Edge TPU takes 8-bit files alone: quantize first "
-            f"(keras-bisenet quantize {run.path} --run {run.path}-coral --target coral)"
-        )
-    if target == "coral" and precision != "int8":
-        raise UsageError(f"--precision {precision}: the Edge TPU takes int8 alone")
-    if quantization and FORMS[target] != FORMS[quantization.target]:
+    quantization, wanted = run.quantization, TARGETS[target]
+    if precision not in wanted.precisions:
+        taken = f"{wanted.runner} takes {', '.join(wanted.precisions)} alone"
+        if quantization is None and "int8" in wanted.precisions:
+            raise UsageError(
+                f"{run.path}: {taken}: quantize first (keras-bisenet quantize {run.path} --run "
+                f"{run.path}-{target} --target {target})"
+            )
+        raise UsageError(f"--precision {precision}: {taken}")
+    if quantization and wanted.resize != TARGETS[quantization.target].resize:
         raise UsageError(
             f"{run.path}: quantized for {quantization.target}, whose network has another form: "
             f"quantize the float run again with --target {target}"

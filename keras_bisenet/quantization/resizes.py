@@ -14,8 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-FORMS = {"cpu": "half-pixel", "nnapi": "half-pixel", "coral": "asymmetric"}
-"""The form of the bilinear resizes, by target, in ONNX's words for them."""
+from keras_bisenet.targets import TARGETS
 
 
 @tf_keras.utils.register_keras_serializable("keras_bisenet")
@@ -50,11 +49,11 @@ def model_options(target: str, options: dict) -> dict:
     """The arguments of a model for a target, in tf_keras.
 
     Args:
-        target: One of `FORMS`.
+        target: One of `TARGETS`.
         options: The arguments that the model was trained with.
     """
     trained = options.get("upsampling", "bilinear")
-    if FORMS[target] == "asymmetric" and trained == "bilinear":
+    if TARGETS[target].resize == "asymmetric" and trained == "bilinear":
         return {**options, "upsampling": _moved_and_enlarged}
     return options
 

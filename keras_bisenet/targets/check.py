@@ -17,7 +17,7 @@ from pathlib import Path
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.lite.metadata import DeploymentRecord, read_metadata
 from keras_bisenet.lite.model_file import ModelFile, Tensor, read_model_file
-from keras_bisenet.targets import coral, cpu, nnapi
+from keras_bisenet.targets import DEFAULT_TARGET, TARGETS
 from keras_bisenet.targets.graph import (
     Node,
     computed_shape,
@@ -26,17 +26,15 @@ from keras_bisenet.targets.graph import (
     shown_shape,
     shown_type,
 )
-from keras_bisenet.targets.rules import Finding, Refusal
-
-TARGETS = {"coral": coral, "nnapi": nnapi, "cpu": cpu}
-
-DEFAULT_TARGET = "cpu"
+from keras_bisenet.targets.rules import TFLITE, Finding, Refusal
+from keras_bisenet.targets.target import Target
 
 SEVERITIES = ("error", "warning", "note")
 
 DESIGN_RULE = "https://coral.ai/docs/edgetpu/models-intro/#compatibility-overview"
 METADATA_STANDARD = "https://ai.google.dev/edge/litert/models/metadata"
 QUANTIZATION = "https://ai.google.dev/edge/litert/models/quantization_spec"
+INT64_REFUSED = f"{TFLITE}/delegates/nnapi/nnapi_delegate.cc (Validate)"
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,8 @@ class OperatorVerdict:
 
 
 @dataclass(frozen=True)
-class Report:
-    """The verdict on a file.
+class Verdict:
+    """What becomes of a file.
 
     Attributes:
         target: The target that it was checked for.
@@ -92,7 +90,7 @@ class Report:
     def mapped(self) -> int:
         return sum(operator.mapped for operator in self.operators)
 
-    def with_findings(self, findings: Iterable[Finding]) -> Report:
+    def with_findings(self, findings: Iterable[Finding]) -> Verdict:
         return replace(self, findings=_sorted((*self.findings, *findings)))
 
     def to_json(self) -> dict:
@@ -124,13 +122,13 @@ class Report:
         }
 
 
-def check(path: str | os.PathLike, target: str | None = None) -> Report:
+def check(path: str | os.PathLike, target: str | None = None) -> Verdict:
     """Checks a `.tflite` file against the rules of a target.
 
     Args:
         path: The file.
-        target: "coral", "nnapi" or "cpu"; None takes what the file itself was made for, and
-            "cpu" where it does not say.
+        target: One of `TARGETS`; None takes what the file itself was made for, and "cpu" where
+            it does not say.
 
     Returns:
         The verdict; for a file that is no TFLite model too.
@@ -147,21 +145,22 @@ def check(path: str | os.PathLike, target: str | None = None) -> Report:
         model = read_model_file(path)
     except UserError as error:
         broken = Finding("file", "error", str(error).replace(f"{path}: ", "", 1))
-        return Report(target or DEFAULT_TARGET, (), (broken,))
+        return Verdict(target or DEFAULT_TARGET, (), (broken,))
     record, findings = _record(model)
     if target is None:
         target = record.target if record and record.target in TARGETS else DEFAULT_TARGET
-    assessment = TARGETS[target].assess(model)
+    wanted = TARGETS[target]
+    assessment = wanted.assess(model)
     operators = tuple(
         OperatorVerdict(node.operator.index, node.name, node.version, node.outputs, refusal)
         for node, refusal in zip(nodes(model), assessment.refusals)
     )
-    strict = target == "coral" or (record is not None and record.precision == "int8")
+    strict = wanted.integer_only or (record is not None and record.precision == "int8")
     findings += assessment.findings
-    if target != "cpu":
-        findings += _unmapped(operators)
-    findings += _of_any_file(model, strict, target)
-    return Report(target, operators, _sorted(findings))
+    if wanted.requires_all:
+        findings += _unmapped(operators, wanted.following_rules)
+    findings += _of_any_file(model, strict, wanted)
+    return Verdict(target, operators, _sorted(findings))
 
 
 def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -188,12 +187,14 @@ def _record(model: ModelFile) -> tuple[DeploymentRecord | None, tuple[Finding, .
     return record, ()
 
 
-def _unmapped(operators: tuple[OperatorVerdict, ...]) -> tuple[Finding, ...]:
+def _unmapped(
+    operators: tuple[OperatorVerdict, ...], following: tuple[str, ...]
+) -> tuple[Finding, ...]:
     """One finding for each rule that operators break, and one for all that only stand behind."""
-    followers = [o for o in operators if o.refusal and o.refusal.rule in FOLLOWING]
+    followers = [o for o in operators if o.refusal and o.refusal.rule in following]
     alike: dict[tuple[str, Refusal], list[int]] = {}
     for operator in operators:
-        if operator.refusal and operator.refusal.rule not in FOLLOWING:
+        if operator.refusal and operator.refusal.rule not in following:
             alike.setdefault((operator.name, operator.refusal), []).append(operator.index)
     findings = [
         Finding(
@@ -227,14 +228,10 @@ def _and_more(indices: list[int]) -> str:
     return f"; likewise {others}"
 
 
-FOLLOWING = ("one-partition", "refused-file", "partitions")
-"""Rules that an operator falls under for the sake of another one."""
-
-
 # What is worth knowing of any file
 
 
-def _of_any_file(model: ModelFile, strict: bool, target: str) -> tuple[Finding, ...]:
+def _of_any_file(model: ModelFile, strict: bool, target: Target) -> tuple[Finding, ...]:
     return (
         *_no_operators(model),
         *_subgraphs(model),
@@ -262,10 +259,10 @@ def _subgraphs(model: ModelFile) -> list[Finding]:
     ]
 
 
-def _custom_operators(model: ModelFile, target: str) -> list[Finding]:
-    """For the CPU alone: other targets refuse each of them."""
+def _custom_operators(model: ModelFile, target: Target) -> list[Finding]:
+    """Where nothing else refuses them."""
     codes = {node.name for node in nodes(model) if node.operator.is_custom}
-    if target != "cpu" or not codes:
+    if target.requires_all or not codes:
         return []
     return [
         Finding(
@@ -276,12 +273,12 @@ def _custom_operators(model: ModelFile, target: str) -> list[Finding]:
     ]
 
 
-def _dynamic_shapes(model: ModelFile, target: str) -> list[Finding]:
+def _dynamic_shapes(model: ModelFile, target: Target) -> list[Finding]:
     findings = []
     for node in nodes(model):
         reason = computed_shape(node)
         if reason:
-            severity = "warning" if target == "cpu" else "error"
+            severity = "error" if target.requires_all else "warning"
             message = f"{node.name} has no static shape: {reason}"
             findings.append(
                 Finding("dynamic-shapes", severity, message, DESIGN_RULE, node.operator.index)
@@ -392,7 +389,7 @@ def _int64_outputs(model: ModelFile) -> list[Finding]:
             "warning",
             f"its output {shown_shape(tensor)} is int64, 8 bytes for each value: int32 does, and "
             "NNAPI takes nothing else",
-            nnapi.VALIDATE,
+            INT64_REFUSED,
             computed_by.get(tensor.index),
         )
         for tensor in model.outputs

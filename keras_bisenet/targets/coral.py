@@ -32,6 +32,7 @@ from keras_bisenet.targets.rules import (
     Rule,
     first_refusal,
 )
+from keras_bisenet.targets.target import Target
 
 COMPILER = "Edge TPU compiler 16.0"
 
@@ -79,6 +80,19 @@ def assess(model: ModelFile) -> Assessment:
         tuple(_after_the_first_partition(model, operators, refusals)),
         (*_large_activations(operators, refusals), *_large_layout_changes(operators, refusals)),
     )
+
+
+TARGET = Target(
+    name="coral",
+    runner="the Edge TPU",
+    elsewhere="the CPU",
+    resize="asymmetric",
+    assess=assess,
+    precisions=("int8",),
+    integer_only=True,
+    delegate="edgetpu",
+    following_rules=("one-partition", "refused-file"),
+)
 
 
 # One partition

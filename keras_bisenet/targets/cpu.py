@@ -22,6 +22,7 @@ from keras_bisenet.errors import UserError
 from keras_bisenet.lite.model_file import ModelFile, Subgraph
 from keras_bisenet.targets.graph import Node, consumers, nodes, producers
 from keras_bisenet.targets.rules import Assessment, Finding, Refusal
+from keras_bisenet.targets.target import Target
 
 XNNPACK = "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/delegates/xnnpack/README.md"
 
@@ -47,6 +48,16 @@ def assess(model: ModelFile) -> Assessment:
         _refusal(node, fate, answer.runtime) for node, fate in zip(operators, delegated)
     )
     return Assessment(refusals, (*_not_taken(operators, refusals), _told_by(answer.runtime)))
+
+
+TARGET = Target(
+    name="cpu",
+    runner="XNNPACK",
+    elsewhere="TFLite's own kernels",
+    resize="half-pixel",
+    assess=assess,
+    requires_all=False,
+)
 
 
 def _told_by(runtime: str) -> Finding:

@@ -31,6 +31,7 @@ from keras_bisenet.targets.rules import (
     Rule,
     first_refusal,
 )
+from keras_bisenet.targets.target import Target
 
 API_LEVEL = 30
 
@@ -58,6 +59,17 @@ def assess(model: ModelFile) -> Assessment:
         tuple(refusals),
         (*findings, *_quantize_before_concatenation(model, operators), _deprecation()),
     )
+
+
+TARGET = Target(
+    name="nnapi",
+    runner="NNAPI",
+    elsewhere="the CPU",
+    resize="half-pixel",
+    assess=assess,
+    precisions=("int8", "float16", "dynamic", "float32"),
+    following_rules=("partitions",),
+)
 
 
 def _unless_static(refusal: Refusal | None, dynamic: Node) -> Refusal:

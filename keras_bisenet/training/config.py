@@ -15,6 +15,7 @@ from keras_bisenet.data.class_weights import check_class_weighting
 from keras_bisenet.errors import UsageError
 from keras_bisenet.files import write_text
 from keras_bisenet.models import MODEL_OPTIONS
+from keras_bisenet.targets import TARGETS
 
 NETWORK_STRIDE = 32  # models.bisenetv2.STRIDE, which this light module does not import
 
@@ -107,7 +108,7 @@ class QuantizationConfig:
 
     def __post_init__(self):
         _check_choice("mode", self.mode, ("qat", "ptq"))
-        _check_choice("target", self.target, ("cpu", "coral", "nnapi"))
+        _check_choice("target", self.target, TARGETS)
         _check_positive(self, "epochs", "batch_size", "learning_rate", "calibration_images")
         _check_seed(self.seed)
 

@@ -127,7 +127,7 @@ def test_bad_usage(model, tmp_path):
     assert run(model, "--target", "toaster").exit_code == 2
     assert run(model, "--images", 3).exit_code == 2
     assert run(model, "--images", 0, "--against", tmp_path).exit_code == 2
-    with pytest.raises(UsageError, match="choose one of coral, nnapi, cpu"):
+    with pytest.raises(UsageError, match="choose one of cpu, coral, nnapi"):
         check(model, "toaster")
     result = run(tmp_path / "none.tflite")
     assert result.exit_code == 1

@@ -127,6 +127,6 @@ def test_wrong_targets(tmp_path, float_run, qat_run, coral_run):
     )
     assert refusal(coral_run.path, "--target", "cpu").endswith("again with --target cpu")
     assert refusal(float_run.path, "--target", "coral", "--precision", "float32") == (
-        f"Error: {float_run.path}: the Edge TPU takes 8-bit files alone: quantize first "
+        f"Error: {float_run.path}: the Edge TPU takes int8 alone: quantize first "
         f"(keras-bisenet quantize {float_run.path} --run {float_run.path}-coral --target coral)"
     )
