@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import sys
 import warnings
 from pathlib import Path
+
+import numpy as np
 
 from keras_bisenet.console import quiet_stderr
 from keras_bisenet.errors import UsageError, UserError
@@ -141,11 +143,31 @@ def _runtime():
         )
     candidates = [forced] if forced else list(RUNTIMES)
     for name in candidates:
-        with contextlib.suppress(ImportError):
-            return name, importlib.import_module(RUNTIMES[name])
+        if importlib.util.find_spec(RUNTIMES[name].split(".")[0]):
+            return name, _import_runtime(name)
+    if sys.maxsize < 2**32:
+        raise UserError(
+            "this Python is 32-bit, and no TFLite runtime is made for it: take a 64-bit system "
+            "(64-bit Raspberry Pi OS)"
+        )
     raise UserError(
         f"no TFLite runtime here ({' or '.join(candidates)}): pip install {candidates[0]}"
     )
+
+
+def _import_runtime(name: str):
+    if name == "tflite-runtime" and int(np.__version__.split(".")[0]) >= 2:
+        # It imports, and fails at the first model with a SystemError.
+        raise UserError(
+            f"{name} was made for NumPy 1, and NumPy {np.__version__} is installed: pip install "
+            "'numpy<2', or ai-edge-litert in its place"
+        )
+    try:
+        return importlib.import_module(RUNTIMES[name])
+    except ImportError as error:
+        raise UserError(
+            f"{name} cannot be imported ({error}): pip install --force-reinstall {name}"
+        ) from error
 
 
 def _load_delegate(runtime, delegate: str):

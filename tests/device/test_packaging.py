@@ -1,0 +1,75 @@
+"""What an installation brings, by the project's own files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_bisenet
+from keras_bisenet.errors import UserError
+from keras_bisenet.pretrained import pretrained_weights
+from keras_bisenet.runtime import interpreter
+
+ROOT = Path(keras_bisenet.__file__).parents[1]
+MIB = 2**20
+
+
+def requirements(machine: str) -> dict[str, str]:
+    """The device half's requirements on a machine: name -> versions."""
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML")
+    packaging = pytest.importorskip("packaging.requirements")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    every = map(packaging.Requirement, project["dependencies"])
+    wanted = [r for r in every if not r.marker or r.marker.evaluate({"platform_machine": machine})]
+    assert len({r.name for r in wanted}) == len(wanted)
+    return {r.name: str(r.specifier) for r in wanted}
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64", "arm64", "AMD64"])
+def test_a_64_bit_machine_gets_litert(machine):
+    wanted = requirements(machine)
+    assert "ai-edge-litert" in wanted and "tflite-runtime" not in wanted
+    assert "<2" not in wanted["numpy"]
+
+
+def test_where_tflite_runtime_is_the_runtime_numpy_is_1():
+    wanted = requirements("armv7l")
+    assert "tflite-runtime" in wanted and "ai-edge-litert" not in wanted
+    assert "<2" in wanted["numpy"]
+
+
+def test_the_device_half_is_small():
+    """What `pip install .` would put on a device: the package's tracked files."""
+    listed = subprocess.run(
+        ["git", "ls-files", "keras_bisenet"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip("no git checkout: what belongs to the package is not known")
+    paths = [ROOT / line for line in listed.stdout.splitlines()]
+    assert sum(path.stat().st_size for path in paths if path.is_file()) < 6 * MIB
+
+
+def test_float_weights_are_found_in_a_checkout():
+    assert pretrained_weights("camvid").stat().st_size > MIB
+
+
+def test_missing_float_weights_say_how_to_get_them():
+    with pytest.raises(UserError, match=r"pip install \./weights"):
+        pretrained_weights("nowhere")
+
+
+def test_tflite_runtime_refuses_numpy_2_before_it_crashes(monkeypatch):
+    """With NumPy 2 it imports, and the first model ends in a SystemError."""
+    monkeypatch.setattr(interpreter.np, "__version__", "2.1.3")
+    with pytest.raises(UserError, match=r"NumPy 2\.1\.3 is installed: pip install 'numpy<2'"):
+        interpreter._import_runtime("tflite-runtime")
+
+
+def test_a_32_bit_python_is_told_so(monkeypatch):
+    monkeypatch.setattr(sys, "maxsize", 2**31 - 1)
+    monkeypatch.setattr(interpreter.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="64-bit Raspberry Pi OS"):
+        interpreter._runtime()
