@@ -28,7 +28,8 @@ LAYERS = (
     ("runtime",),
     ("lite",),
     ("imaging",),
-    ("console", "errors", "files", "label_map", "pretrained", "progress", "version"),
+    ("pretrained",),
+    ("console", "errors", "files", "label_map", "progress", "version"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
@@ -76,6 +77,66 @@ def test_imports_run_downwards():
             if RANK[rest[0]] <= RANK[parts[0]]:
                 wrong.append(f"{'/'.join(parts)}.py imports {name}")
     assert wrong == []
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that import one another, directly or through others (Tarjan's components)."""
+    numbers, lows, stack, found = {}, {}, [], []
+
+    def visit(module):
+        numbers[module] = lows[module] = len(numbers)
+        stack.append(module)
+        for other in graph[module]:
+            if other not in numbers:
+                visit(other)
+            if other in stack:
+                lows[module] = min(lows[module], lows[other])
+        if lows[module] == numbers[module]:
+            component = stack[stack.index(module) :]
+            del stack[stack.index(module) :]
+            if len(component) > 1:
+                found.append(sorted(component))
+
+    for module in graph:
+        if module not in numbers:
+            visit(module)
+    return found
+
+
+def test_circles_are_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"d"}}
+    assert circles(graph) == [["a", "b", "c"]]
+
+
+def test_no_two_modules_import_each_other():
+    """At the top, in functions, or for a type checker alone: all three count."""
+    paths = {
+        ".".join(("keras_bisenet", *path.relative_to(PACKAGE).with_suffix("").parts)): path
+        for path in PACKAGE.rglob("*.py")
+        if path != PACKAGE / "__init__.py"
+    }
+    names = {name.removesuffix(".__init__"): path for name, path in paths.items()}
+    graph = {
+        module: {
+            # `from package.module import name` is of the module; `from package import module`, too.
+            next((n for n in (name, name.rpartition(".")[0]) if n in names), module)
+            for name in imported_modules(path)
+        }
+        - {module}
+        for module, path in names.items()
+    }
+    known = ["keras_bisenet.data.check.report", "keras_bisenet.data.check.suggestions"]
+    assert circles(graph) in ([], [known])
+
+
+def test_the_device_half_imports_nothing_of_the_training_half():
+    training_half = {name for name, rank in RANK.items() if rank < RANK["targets"]}
+    assert training_half >= {"training", "data", "models", "quantization", "export", "cli"}
+    for package in DEVICE_HALF:
+        for path in (PACKAGE / package).rglob("*.py"):
+            for name in imported_modules(path):
+                above, *rest = name.split(".")
+                assert above != "keras_bisenet" or rest[0] not in training_half, (path, name)
 
 
 def test_the_quantization_alone_imports_keras_2_and_tfmot():
