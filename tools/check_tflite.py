@@ -14,7 +14,9 @@ It replays the inputs and compares the answers:
 - with the kernels that the runtime chooses by itself, or on a delegate. Those round in their own
   way, so that logits differ by a step or two. What must be the same is the class of each output
   pixel: the class that wins here, or one that all but won there (within 1/64 of the answer's
-  range, 4 steps of 8 bits), for 99.5% of the pixels.
+  range, 4 steps of 8 bits), for 99.5% of the pixels. Where it is not, the worst half of the
+  image is named: compiled files are known that answer wrongly in one half alone
+  (https://github.com/google-coral/edgetpu/issues/377).
 
 Then it measures how long one inference takes, with the kernels or the delegate that `run` uses.
 
@@ -46,6 +48,11 @@ LEAST_AGREEMENT = 0.995
 
 TIE = 1 / 64
 """How far behind the winner, in parts of the answer's range, a class has all but won."""
+
+LOPSIDED = 0.05
+"""By how much one half of the image must agree less than the other to be named."""
+
+HALF_WRONG = "https://github.com/google-coral/edgetpu/issues/377"
 
 WARM_UP = 3
 
@@ -174,12 +181,29 @@ def lines(report: dict) -> list[str]:
                 f" at most; same class {c['same_class']:.2%}, same or tied {c['agreement']:.2%}"
             )
         shown.append(f"{title:<18} {'passes' if c['passed'] else 'FAILS '}  {found}")
+        if not c["passed"]:
+            shown += [f"{'':<26} {line}" for line in half_lines(c["halves"], report["delegate"])]
     if report["latency_ms"]:
         times = report["latency_ms"]
         percentiles = ", ".join(f"{name} {times[name]:.2f} ms" for name in ("p50", "p90", "p99"))
         shown.append(f"{'latency':<18} {percentiles} ({times['runs']} inferences)")
     shown.append("passes" if report["passed"] else "falls short")
     return shown
+
+
+def half_lines(halves: dict, delegate: str | None) -> list[str]:
+    """Which half of the image is wrong, where one is much worse than the other."""
+    for pair in (("upper", "lower"), ("left", "right")):
+        worse, better = sorted(pair, key=halves.get)
+        if halves[better] - halves[worse] >= LOPSIDED:
+            found = [
+                f"the {worse} half of the image is wrong: same or tied {halves[worse]:.2%} there, "
+                f"{halves[better]:.2%} in the {better} half"
+            ]
+            if delegate:
+                found.append(f"compiled files are known to do that: {HALF_WRONG}")
+            return found
+    return []
 
 
 def compare(kernels: str, answers: np.ndarray, golden: dict, against: str, exact: bool) -> dict:
@@ -196,29 +220,42 @@ def compare(kernels: str, answers: np.ndarray, golden: dict, against: str, exact
         )
     same = answers == expected
     steps = np.abs(answers.astype(np.float64) - expected)
-    same_class, agreement = agreements(answers, golden["reference"], str(golden["output_kind"]))
+    same_class, tied = agreements(answers, golden["reference"], str(golden["output_kind"]))
+    agreement = float(tied.mean())
     return {
         "kernels": kernels,
         "same_bytes": bool(same.all()),
         "differing_bytes": float(1 - same.mean()),
         "largest_difference": float(steps.max()),
-        "same_class": same_class,
+        "same_class": float(same_class.mean()),
         "agreement": agreement,
+        "halves": halves(tied),
         "passed": bool(same.all() if exact else agreement >= LEAST_AGREEMENT),
     }
 
 
-def agreements(answers: np.ndarray, expected: np.ndarray, kind: str) -> tuple[float, float]:
-    """The share of pixels of the same class, and of those with a class that all but won there."""
+def agreements(answers: np.ndarray, expected: np.ndarray, kind: str):
+    """Which pixels, [count, height, width], have the same class, and which that or a tied one."""
     if kind != "logits":
-        share = float((answers == expected).mean())
-        return share, share
+        return answers == expected, answers == expected
     winners = answers.argmax(axis=-1)
     expected = expected.astype(np.float64)
     theirs = np.take_along_axis(expected, winners[..., None], axis=-1)[..., 0]
     tie = TIE * (expected.max() - expected.min())
     same = winners == expected.argmax(axis=-1)
-    return float(same.mean()), float((same | (expected.max(axis=-1) - theirs <= tie)).mean())
+    return same, same | (expected.max(axis=-1) - theirs <= tie)
+
+
+def halves(agree: np.ndarray) -> dict:
+    """The share of pixels that agree, by half of the image."""
+    height, width = agree.shape[1:3]
+    parts = {
+        "upper": agree[:, : height // 2],
+        "lower": agree[:, height // 2 :],
+        "left": agree[:, :, : width // 2],
+        "right": agree[:, :, width // 2 :],
+    }
+    return {name: float(part.mean()) if part.size else 1.0 for name, part in parts.items()}
 
 
 def latency(interpreter, array: np.ndarray, repeat: int) -> dict | None:
@@ -341,9 +378,15 @@ def load_delegate(runtime, name: str):
     try:
         # The runtime takes it on trust that this function is there.
         ctypes.CDLL(library).tflite_plugin_create_delegate  # noqa: B018
-        return runtime.load_delegate(library)
-    except (OSError, AttributeError, ValueError, RuntimeError) as error:
+    except (OSError, AttributeError) as error:
         raise Failure(f"delegate {name}: cannot use {library}: {error}") from error
+    try:
+        return runtime.load_delegate(library)
+    except (ValueError, RuntimeError) as error:  # libedgetpu does not say why
+        raise Failure(
+            f"delegate {name}: {library} does not start ({' '.join(str(error).split())}): see that "
+            "its device is plugged in and that this user may use it"
+        ) from error
 
 
 def default_threads() -> int:
@@ -366,7 +409,10 @@ def replay(interpreter, inputs: np.ndarray) -> np.ndarray:
 
 def invoke(interpreter, array: np.ndarray) -> np.ndarray:
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], array[None])
-    interpreter.invoke()
+    try:
+        interpreter.invoke()
+    except RuntimeError as error:
+        raise Failure(f"an inference failed: {' '.join(str(error).split())}") from error
     return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
 
 

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import _imaging
+from standin import compiled
 from tflite_tiny import tiny_model
 
 from keras_bisenet.runtime.golden import write_with_golden
@@ -102,6 +104,7 @@ def test_what_a_program_reads(check, model, tmp_path):
         "largest_difference": 0.0,
         "same_class": 1.0,
         "agreement": 1.0,
+        "halves": {"upper": 1.0, "lower": 1.0, "left": 1.0, "right": 1.0},
         "passed": True,
     }
     assert report["comparisons"] == [
@@ -211,6 +214,98 @@ def test_delegates_that_are_none(refusal, model):
     for name in ("edgetpu", "libnothing.so", _imaging.__file__):
         code, line = refusal(model, "--delegate", name)
         assert code == 1 and line.startswith(f"Error: delegate {name}: cannot use ")
+
+
+# On an Edge TPU, for which a delegate stands in
+
+
+def answers_of(golden: Path, tmp_path) -> Path:
+    """The reference answers of a golden file as the stand-in hands them out."""
+    path = tmp_path / "answers.bin"
+    with np.load(golden) as file:
+        path.write_bytes(file["reference"].tobytes())
+    return path
+
+
+@pytest.fixture
+def compiled_network(tmp_path):
+    """Our own network in the compiler's form, with its golden file, and its right answers."""
+    path = tmp_path / "model_edgetpu.tflite"
+    path.write_bytes(compiled(MODEL.read_bytes()))
+    golden = MODEL.with_suffix(".golden.npz")
+    shutil.copyfile(golden, tmp_path / "model.golden.npz")
+    return path, answers_of(golden, tmp_path)
+
+
+def test_a_compiled_file_that_answers_rightly(standin, compiled_network):
+    """As a user runs it: the library is found by its name."""
+    model, answers = compiled_network
+    words = [sys.executable, "-I", TOOL, model, "--delegate", "edgetpu", "--repeat", "2"]
+    environment = standin.environment(answers=answers)
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, env=environment)
+    lines = done.stdout.splitlines()
+    assert (done.returncode, lines[-1]) == (0, "passes")
+    assert lines[2].split(maxsplit=3)[:3] == ["delegate", "edgetpu", "passes"]
+
+
+def test_a_compiled_file_that_answers_wrongly_in_half_of_the_image(standin, compiled_network):
+    model, answers = compiled_network
+    words = [sys.executable, "-I", TOOL, model, "--delegate", "edgetpu", "--repeat", "0"]
+    environment = standin.environment(answers=answers, corrupt="half")
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, env=environment)
+    lines = done.stdout.splitlines()
+    assert (done.returncode, lines[-1]) == (1, "falls short")
+    assert lines[2].startswith("delegate edgetpu   FAILS   ")
+    assert lines[3].strip().startswith("the lower half of the image is wrong: same or tied ")
+    assert lines[3].endswith(" there, 100.00% in the upper half")
+    assert lines[4].strip() == (
+        "compiled files are known to do that: https://github.com/google-coral/edgetpu/issues/377"
+    )
+
+
+def test_which_half_is_wrong(check, standin, monkeypatch, tmp_path):
+    model = tmp_path / "model_edgetpu.tflite"
+    golden = write_with_golden(tmp_path / "model.tflite", tiny_model(SIZE))
+    model.write_bytes(compiled(tiny_model(SIZE)))
+    options = ("--delegate", standin.library, "--repeat", 0, "--json", "-")
+    code, printed, _ = check(model, *options)
+    (comparison,) = json.loads(printed)["comparisons"]
+    assert code == 0 and comparison["same_bytes"]
+
+    monkeypatch.setenv("STANDIN_CORRUPT", "half")
+    code, printed, _ = check(model, *options)
+    (comparison,) = json.loads(printed)["comparisons"]
+    upper, lower = comparison["halves"]["upper"], comparison["halves"]["lower"]
+    assert code == 1 and not comparison["passed"]
+    assert upper == 1.0 and lower < 0.5
+    assert comparison["agreement"] == pytest.approx((upper + lower) / 2)
+    assert abs(comparison["halves"]["left"] - comparison["halves"]["right"]) < 0.2
+
+    # The same answers, turned by a quarter: it is the right half.
+    monkeypatch.delenv("STANDIN_CORRUPT")
+    with np.load(golden) as file:
+        wrong = file["reference"].copy()
+    wrong[:, :, SIZE[1] // 2 :] ^= -1
+    (tmp_path / "wrong.bin").write_bytes(wrong.tobytes())
+    monkeypatch.setenv("STANDIN_ANSWERS", str(tmp_path / "wrong.bin"))
+    code, printed, _ = check(model, *options[:-2])
+    assert code == 1 and "the right half of the image is wrong" in printed
+
+
+def test_an_edge_tpu_that_is_not_there(check, standin, monkeypatch, tmp_path):
+    model = tmp_path / "model_edgetpu.tflite"
+    write_with_golden(tmp_path / "model.tflite", tiny_model(SIZE))
+    model.write_bytes(compiled(tiny_model(SIZE)))
+    for behaviour, what in (
+        ("STANDIN_NO_DEVICE", f"delegate {standin.library}: {standin.library} does not start ("),
+        ("STANDIN_OLD_ABI", "the runtime cannot run the model: Internal: Unsupported data type "),
+        ("STANDIN_LOST_AFTER", "an inference failed: Failed to execute request."),
+    ):
+        monkeypatch.setenv(behaviour, "1")
+        code, printed, error = check(model, "--delegate", standin.library)
+        monkeypatch.delenv(behaviour)
+        assert (code, printed) == (1, "")
+        assert error.startswith(f"Error: {what}") and error.count("\n") == 1
 
 
 def test_bad_usage(check, refusal, model):

@@ -1,0 +1,5 @@
+"""Fixtures of the device half's tests."""
+
+from standin import standin
+
+__all__ = ["standin"]
