@@ -1,12 +1,19 @@
 # make test: sets up an environment and passes the tests.   make demo: the whole pipeline.
-# make test-slow: what takes longer.   PYTHON chooses the interpreter (3.10 to 3.13).
+# make wheel: what to install elsewhere, in dist/.
+# make test-slow: what takes longer.   make test-lowest: on the lowest versions that are allowed.
+# PYTHON chooses the interpreter (3.10 to 3.13), PYTHON_OLDEST and PYTHON_OLDEST_DEVICE the oldest
+# that the training half and the device half allow.
 
 PYTHON ?= python3.11
+PYTHON_OLDEST ?= python3.10
+PYTHON_OLDEST_DEVICE ?= python3.9
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUNTIME_VENV ?= .venv-tflite-runtime
+LOWEST_VENV ?= .venv-lowest
+LOWEST_DEVICE_VENV ?= .venv-lowest-device
 
-.PHONY: test test-slow test-runtime lint demo clean
+.PHONY: test test-slow test-runtime test-lowest lint demo wheel clean
 
 test: lint test-runtime
 	$(BIN)/python -m pytest -q -m "not slow" -n 2
@@ -17,14 +24,25 @@ test-slow: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # The device half alone, under the other TFLite runtime: it needs numpy < 2, so an environment of
 # its own, without TensorFlow.
 test-runtime: $(RUNTIME_VENV)/installed
-	KERAS_BISENET_RUNTIME=tflite-runtime $(RUNTIME_VENV)/bin/python -m pytest -q -m "not slow"
+	KERAS_BISENET_RUNTIME=tflite-runtime $(RUNTIME_VENV)/bin/python -m pytest -q -m "not slow" \
+		tests/device
+
+# uv resolves to the lowest versions that pyproject.toml allows, which pip cannot.
+test-lowest: $(LOWEST_VENV)/installed $(LOWEST_DEVICE_VENV)/installed
+	$(LOWEST_DEVICE_VENV)/bin/python -m pytest -q -m "not slow" tests/device
+	$(LOWEST_VENV)/bin/python -m pytest -q -m "not slow" -n 2
 
 demo: $(VENV)/installed
 	$(BIN)/keras-bisenet demo --out demo
+
+wheel: $(VENV)/installed
+	$(BIN)/python -m pip wheel -q --no-deps -w dist . ./weights
+	@ls -l dist/*.whl
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -38,5 +56,19 @@ $(RUNTIME_VENV)/installed: pyproject.toml
 		"click>=8.1" "pillow>=10.1" flatbuffers tflite pytest
 	touch $@
 
+$(LOWEST_VENV)/installed: pyproject.toml
+	$(PYTHON_OLDEST) -m venv $(LOWEST_VENV)
+	$(LOWEST_VENV)/bin/python -m pip install -q uv
+	VIRTUAL_ENV=$(LOWEST_VENV) $(LOWEST_VENV)/bin/uv pip install -q --resolution lowest-direct \
+		-e '.[train,test]'
+	touch $@
+
+$(LOWEST_DEVICE_VENV)/installed: pyproject.toml
+	$(PYTHON_OLDEST_DEVICE) -m venv $(LOWEST_DEVICE_VENV)
+	$(LOWEST_DEVICE_VENV)/bin/python -m pip install -q uv
+	VIRTUAL_ENV=$(LOWEST_DEVICE_VENV) $(LOWEST_DEVICE_VENV)/bin/uv pip install -q \
+		--resolution lowest-direct -e . pytest
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(RUNTIME_VENV) demo
+	rm -rf $(VENV) $(RUNTIME_VENV) $(LOWEST_VENV) $(LOWEST_DEVICE_VENV) demo dist build
