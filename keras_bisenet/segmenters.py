@@ -69,7 +69,7 @@ def _open_tflite(path: Path, label_map: LabelMap, windows: bool, threads: int | 
     segmenter = Segmenter(path, threads=threads)
     _check_classes(path, len(segmenter.info.names), label_map)
     if not windows:
-        return segmenter.segment
+        return lambda image: segmenter.segment(image).class_ids
     if segmenter.info.kind != "logits":
         raise UsageError(f"{path}: --windows needs logits, this model answers with class ids")
     from keras_bisenet.training.evaluation import SlidingWindows

@@ -85,7 +85,7 @@ def benchmark(options) -> None:
     """
     _check(options)
     _bind(options.threads)
-    from keras_bisenet.cli.bench import cpu_name  # the PyTorch side may lack what it imports
+    from keras_bisenet.runtime.bench import cpu_name  # the PyTorch side may lack what it imports
 
     settings = {
         "torch_repo": os.path.abspath(options.torch_repo),
@@ -319,7 +319,7 @@ def export_onnx(settings: dict) -> dict:
 
 def infer_tflite(settings: dict) -> dict:
     """A `.tflite` file, from an image in memory to class ids at the image's size."""
-    from keras_bisenet.cli.bench import synthetic_image
+    from keras_bisenet.runtime.bench import synthetic_image
     from keras_bisenet.runtime.interpreter import runtime_name
     from keras_bisenet.runtime.segmenter import Segmenter
 

@@ -147,7 +147,7 @@ def draw_answers(model: Path, dataset: str, data_dir: str, path: Path) -> None:
     labels, found = source.label_map, []
     for sample in source.split("test"):
         image, truth = source.read(sample)
-        ids = segmenter.segment(image)
+        ids = segmenter.segment(image).class_ids
         scores = Scores(labels.names, confusion_matrix(truth, ids, labels.num_classes))
         found.append((scores.miou, sample.image.stem, ids))
     found.sort(key=lambda answer: -answer[0])

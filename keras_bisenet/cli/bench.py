@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 import numpy as np
-from PIL import Image
 
 from keras_bisenet.files import write_json
 from keras_bisenet.imaging.reading import read_image
-from keras_bisenet.lite.model_file import read_model_file
-from keras_bisenet.progress import progress_bar
+from keras_bisenet.runtime.bench import cpu_name, measure, synthetic_image
 from keras_bisenet.runtime.interpreter import default_threads, runtime_name
 from keras_bisenet.runtime.segmenter import Segmenter, Timings
 
@@ -46,10 +42,7 @@ def command(models, threads, runs, warmup, delegate, image, json_file):
     turns, run by run, so that whatever else the machine does meets all of them alike.
     """
     picture = read_image(image) if image else None
-    segmenters = []
-    for model in models:
-        read_model_file(model)  # an old runtime takes a damaged file on trust, and crashes
-        segmenters.append(Segmenter(model, threads=threads, delegate=delegate))
+    segmenters = [Segmenter(model, threads=threads, delegate=delegate) for model in models]
     pictures = [
         synthetic_image(segmenter.info.size) if picture is None else picture
         for segmenter in segmenters
@@ -75,49 +68,6 @@ def command(models, threads, runs, warmup, delegate, image, json_file):
         write_json(json_file, report)
 
 
-def measure(
-    segmenters: Sequence[Segmenter], images: Sequence[np.ndarray], runs: int, warmup: int
-) -> list[list[Timings]]:
-    """Runs the models in turns (A B A B ...), each on its image.
-
-    Returns:
-        For each model the timings of its `runs`, those of the `warmup` left out.
-    """
-    timings: list[list[Timings]] = [[] for _ in segmenters]
-    with progress_bar("measuring", warmup + runs) as update:
-        for run in range(warmup + runs):
-            for segmenter, image, of_model in zip(segmenters, images, timings):
-                segmenter.segment(image)
-                if run >= warmup:
-                    of_model.append(segmenter.timings)
-            update(1)
-    return timings
-
-
-def synthetic_image(size: tuple[int, int]) -> np.ndarray:
-    """Soft blobs of colour, always the same: RGB uint8 [h, w, 3].
-
-    Noise would be as fast for the network, but would give a mask all of borders between
-    classes, which takes longer to bring to the image's size than a photograph's.
-    """
-    blobs = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(blobs).resize(size[::-1], Image.BICUBIC))
-
-
-def cpu_name() -> str:
-    """The processor's or the board's name, as far as the system tells."""
-    board = Path("/proc/device-tree/model")  # "Raspberry Pi 4 Model B Rev 1.4"
-    cpuinfo = Path("/proc/cpuinfo")
-    if board.exists():
-        return board.read_text(errors="replace").strip("\0\n ")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
-
-
 def _figures(
     model: str,
     segmenter: Segmenter,
@@ -129,8 +79,8 @@ def _figures(
     info = segmenter.info
     figures = {
         "path": model,
-        "bytes": os.path.getsize(model),
-        "precision": info.record["precision"] if info.record else None,
+        "bytes": segmenter.file.size,
+        "precision": info.record.precision if info.record else None,
         "input": {"height": info.size[0], "width": info.size[1], "dtype": info.input_dtype},
         "image": {"height": image_size[0], "width": image_size[1]},
     }

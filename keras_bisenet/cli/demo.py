@@ -9,12 +9,12 @@ import click
 import numpy as np
 from PIL import Image
 
-from keras_bisenet.cli.bench import cpu_name, measure
 from keras_bisenet.cli.options import load_tensorflow, training_half
 from keras_bisenet.errors import UserError
 from keras_bisenet.files import replacing, write_bytes, write_json
 from keras_bisenet.imaging.drawing import contact_sheet, overlay
 from keras_bisenet.progress import progress_bar
+from keras_bisenet.runtime.bench import cpu_name, measure
 from keras_bisenet.runtime.interpreter import runtime_name
 from keras_bisenet.runtime.segmenter import Segmenter
 
@@ -107,7 +107,7 @@ def _report(out: Path, runs: dict) -> dict:
     scores = {}
     for name, segmenter in segmenters.items():
         with progress_bar(f"scoring {name}", len(samples)) as bar:
-            scores[name] = score(segmenter.segment, dataset, samples, bar)
+            scores[name] = score(_class_ids(segmenter), dataset, samples, bar)
 
     _step(7, "checking the file against its model", f"check {out}/{FILES['qat']} --against ...")
     comparison = compare(out / FILES["qat"], out / "qat", split="test")
@@ -135,12 +135,16 @@ def _report(out: Path, runs: dict) -> dict:
     }
 
 
+def _class_ids(segmenter):
+    return lambda image: segmenter.segment(image).class_ids
+
+
 def _draw(dataset, samples, segmenters) -> np.ndarray:
     labels = dataset.label_map
     rows = []
     for sample in samples[:: max(1, len(samples) // NUM_PICTURES)][:NUM_PICTURES]:
         image, truth = dataset.read(sample)
-        answers = (truth, *(segmenters[name].segment(image) for name in ("float", "qat")))
+        answers = (truth, *(segmenters[name].segment(image).class_ids for name in ("float", "qat")))
         rows.append([image, *(overlay(image, ids, labels.palette, 0.65) for ids in answers)])
     titles = ("image", "truth", "float32", "int8 (QAT)")
     return contact_sheet(rows, titles, labels.names, labels.palette)

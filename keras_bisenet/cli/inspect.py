@@ -8,7 +8,6 @@ import click
 
 from keras_bisenet import files
 from keras_bisenet.cli.tables import printable, short, table
-from keras_bisenet.lite.metadata import read_metadata, read_standard_metadata
 from keras_bisenet.lite.model_file import (
     ModelFile,
     Operator,
@@ -18,6 +17,8 @@ from keras_bisenet.lite.model_file import (
     parameters,
     read_model_file,
 )
+from keras_bisenet.lite.record import read_record
+from keras_bisenet.lite.standard_metadata import read_standard_metadata
 
 
 @click.command()
@@ -51,7 +52,7 @@ def describe(model: ModelFile, with_operators: bool = False) -> dict:
     Raises:
         UserError: When the file's metadata is damaged.
     """
-    record = read_metadata(model)
+    record = read_record(model)
     report = {
         "file": model.path,
         "size": model.size,

@@ -16,11 +16,10 @@ from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.files import replacing
 from keras_bisenet.imaging.drawing import class_shares, overlay_with_legend, share_text
 from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
-from keras_bisenet.lite.model_file import read_model_file
 from keras_bisenet.pretrained import pretrained_model
 from keras_bisenet.progress import progress_bar
 from keras_bisenet.runtime.interpreter import default_threads, runtime_name
-from keras_bisenet.runtime.segmenter import Segmenter, Timings
+from keras_bisenet.runtime.segmenter import Answer, Segmenter, Timings
 from keras_bisenet.runtime.sources import VIDEO_SUFFIXES, Frame, Images, Video, open_source, opencv
 
 VIDEO_LEGEND_ROWS = 3
@@ -75,7 +74,6 @@ def command(model_and_source, out, output, alpha, threads, delegate, reference):
         _check_video(frames, out, output)
     else:
         paths = _picture_paths(frames, out, output)
-    read_model_file(model)  # an old runtime takes a damaged file on trust, and crashes
     segmenter = Segmenter(model, threads=threads, delegate=delegate, reference=reference)
 
     timings: list[Timings] = []
@@ -170,23 +168,24 @@ def _answers(
         click.echo(f"{frames.name}: recording until Ctrl-C")
     with progress_bar("segmenting", length) if length else contextlib.nullcontext() as update:
         for frame in frames:
-            ids = segmenter.segment(frame.image)
-            timings.append(segmenter.timings)
-            yield frame, ids
+            answer = segmenter.segment(frame.image)
+            timings.append(answer.timings)
+            yield frame, answer.class_ids
             # By now the answer is written.
             if isinstance(frames, Images):
-                click.echo(_line(frame, ids, segmenter))
+                click.echo(_line(frame, answer, segmenter))
             elif update:
-                update(1, f"{segmenter.timings.total:.1f} ms")
+                update(1, f"{answer.timings.total:.1f} ms")
 
 
-def _line(frame: Frame, ids: np.ndarray, segmenter: Segmenter) -> str:
+def _line(frame: Frame, answer: Answer, segmenter: Segmenter) -> str:
     """`street.jpg  360x480  12.3 ms  Road 31%, Sky 21%, Tree 10%`"""
+    ids = answer.class_ids
     height, width = ids.shape
     top = ", ".join(
         share_text(i, share, segmenter.info.names) for i, share in class_shares(ids)[:3]
     )
-    return f"{frame.name}  {height}x{width}  {segmenter.timings.total:.1f} ms  {top}"
+    return f"{frame.name}  {height}x{width}  {answer.timings.total:.1f} ms  {top}"
 
 
 def _write_pictures(paths: dict[str, Path], image, ids, info, alpha: float) -> None:

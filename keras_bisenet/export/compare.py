@@ -11,7 +11,7 @@ import numpy as np
 from keras_bisenet.errors import UserError
 from keras_bisenet.export.layer_noise import LayerNoise, layer_noise
 from keras_bisenet.imaging.letterbox import class_ids_from_logits
-from keras_bisenet.lite.model_file import ModelFile, read_model_file
+from keras_bisenet.lite.model_file import ModelFile
 
 LEAST_AGREEMENT = 0.995
 """Share of pixels that a file must have in common with the model it was converted from."""
@@ -123,8 +123,7 @@ def compare(
         raise UserError(
             f"{model_path}: its classes are not those of {run_path}: name the run it came from"
         )
-    content = read_model_file(model_path)
-    quantization = _output_quantization(content)
+    quantization = _output_quantization(file.file)
     model, is_quantized = _model(run, file.info.size)
     reference = KerasSegmenter(model, file.info.size)
 
@@ -166,7 +165,7 @@ def compare(
         mean_difference=float(np.mean([d[1] for d in differences])) if differences else None,
         is_twin=is_quantized == bool(quantization),
         layers=tuple(layer_noise(model_path, float_model, layer_inputs)),
-        operators=len(content.main.operators),
+        operators=len(file.file.main.operators),
     )
 
 

@@ -24,7 +24,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.lite.metadata import DeploymentRecord, add_metadata
+from keras_bisenet.lite.metadata import add_metadata
+from keras_bisenet.lite.record import DeploymentRecord
 from keras_bisenet.quantization.quantizer import float_deployment_model, load_quantized
 from keras_bisenet.targets import TARGETS
 from keras_bisenet.training.run import Run

@@ -219,22 +219,30 @@ class ModelFile:
         return flat.reshape(tensor.shape)
 
 
-def read_model_file(source: str | os.PathLike | bytes) -> ModelFile:
+def read_model_file(source: str | os.PathLike | bytes | ModelFile) -> ModelFile:
     """Reads a `.tflite` file.
 
     Args:
-        source: The file's path, or its bytes.
+        source: The file's path, or its bytes. A file as read is handed back.
 
     Raises:
-        UserError: When there is no such file, or it is not a well-formed TFLite model.
+        UserError: When there is no such file, it cannot be read, or it is not a well-formed
+            TFLite model.
     """
+    if isinstance(source, ModelFile):
+        return source
     if isinstance(source, bytes):
         path, data = "model", source
     else:
         path = os.fspath(source)
         if not Path(path).is_file():
             raise UserError(f"{path}: no such file")
-        data = Path(path).read_bytes()
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"{path}: {error.strerror}: name a .tflite file that can be read"
+            ) from error
     try:
         if data[4:8] != FILE_IDENTIFIER:
             raise MalformedError("it has no TFLite header")

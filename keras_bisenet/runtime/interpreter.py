@@ -13,12 +13,12 @@ import importlib.util
 import os
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 
 from keras_bisenet.console import quiet_stderr
 from keras_bisenet.errors import UsageError, UserError
+from keras_bisenet.lite.model_file import ModelFile, read_model_file
 
 RUNTIMES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
@@ -30,7 +30,7 @@ EDGETPU_LIBRARIES = {"darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}
 
 
 def open_interpreter(
-    model: str | os.PathLike | bytes,
+    model: str | os.PathLike | bytes | ModelFile,
     *,
     threads: int | None = None,
     delegate: str | None = None,
@@ -40,7 +40,7 @@ def open_interpreter(
     """An interpreter with its tensors allocated, ready for `set_tensor` and `invoke`.
 
     Args:
-        model: A `.tflite` file, or its content.
+        model: A `.tflite` file, its content, or the file as read.
         threads: CPU threads. None takes `default_threads()`.
         delegate: "edgetpu" for a Coral Edge TPU, or the path of a TFLite delegate's library.
         reference: Takes TFLite's portable reference kernels, which answer an 8-bit model with
@@ -52,12 +52,12 @@ def open_interpreter(
         The `Interpreter` of the installed runtime.
 
     Raises:
-        UserError: When there is no runtime, no such file, the file is no TFLite model, the
-            runtime cannot run it, or the delegate cannot be used.
+        UserError: When there is no runtime, no such file, the file is no TFLite model or a
+            damaged one (which an old runtime takes on trust, and crashes), the runtime cannot
+            run it, or the delegate cannot be used.
     """
     name, runtime = _runtime()
-    shown = model_name(model)
-    content = read_model(model)
+    file = read_model_file(model)
     delegates = [_load_delegate(runtime, delegate)] if delegate else None
     kernels = runtime.OpResolverType.BUILTIN_REF if reference else runtime.OpResolverType.AUTO
     try:
@@ -65,7 +65,7 @@ def open_interpreter(
             # The runtime warns that keeping all tensors takes memory, which is what was asked.
             warnings.simplefilter("ignore", UserWarning)
             interpreter = runtime.Interpreter(
-                model_content=content,
+                model_content=file.data,
                 num_threads=threads or default_threads(),
                 experimental_delegates=delegates,
                 experimental_op_resolver_type=kernels,
@@ -82,7 +82,7 @@ def open_interpreter(
             reason = f"it is newer than this {name} ({reason}): pip install -U {name}"
         else:
             reason = f"{name} cannot run it: {reason}"
-        raise UserError(f"{shown}: {reason}") from error
+        raise UserError(f"{file.path}: {reason}") from error
     return interpreter
 
 
@@ -104,34 +104,6 @@ def default_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return min(4, len(os.sched_getaffinity(0)))
     return min(4, os.cpu_count() or 1)
-
-
-def model_name(model: str | os.PathLike | bytes) -> str:
-    """How error messages call a model: by its path."""
-    return "the model" if isinstance(model, bytes) else os.fspath(model)
-
-
-def read_model(model: str | os.PathLike | bytes) -> bytes:
-    """The content of a `.tflite` file.
-
-    Raises:
-        UserError: When there is no such file, or it is no TFLite model.
-    """
-    if isinstance(model, bytes):
-        content = model
-    else:
-        try:
-            content = Path(model).read_bytes()
-        except OSError as error:
-            raise UserError(
-                f"{model}: {error.strerror}: name a .tflite file that can be read"
-            ) from error
-    # Bytes 4 to 8 of a flatbuffer say what it is.
-    if content[4:8] != b"TFL3":
-        raise UserError(
-            f"{model_name(model)}: not a TFLite model: `keras-bisenet convert` makes one"
-        )
-    return content
 
 
 def _runtime():

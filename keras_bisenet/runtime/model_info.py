@@ -1,27 +1,21 @@
 """What a `.tflite` file says of itself, and what is guessed where it says nothing.
 
-A file that `keras-bisenet convert` wrote carries its deployment record, `keras_bisenet.json`, in
-a ZIP archive behind the flatbuffer. Another program's segmentation model has none: how it is fed
-and what its output means then follow from its tensors.
+A file that `keras-bisenet convert` wrote carries its deployment record (`lite/record.py`).
+Another program's segmentation model has none: how it is fed and what its output means then
+follow from its tensors.
 """
 
 from __future__ import annotations
 
 import colorsys
-import io
-import json
-import zipfile
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from keras_bisenet.errors import UserError
 from keras_bisenet.label_map import VOID
-from keras_bisenet.runtime.interpreter import model_name, read_model
-
-RECORD_FILE = "keras_bisenet.json"
-RECORD_FORMAT = 1
+from keras_bisenet.lite.model_file import ModelFile
+from keras_bisenet.lite.record import DeploymentRecord, read_record
 
 
 @dataclass(frozen=True)
@@ -54,17 +48,17 @@ class ModelInfo:
     output_dtype: str
     names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
-    record: dict | None
+    record: DeploymentRecord | None
 
     @classmethod
-    def read(cls, model, interpreter) -> ModelInfo:
-        """Reads `model`, a path or the file's content, which `interpreter` has open.
+    def read(cls, model: ModelFile, interpreter) -> ModelInfo:
+        """Reads `model`, which `interpreter` has open.
 
         Raises:
             UserError: When the model does no segmentation of one image, its record is damaged,
                 or the record is of another model.
         """
-        name = model_name(model)
+        name = model.path
         image, output = _tensors(interpreter, name)
         size = tuple(int(side) for side in image["shape"][1:3])
         dtype = np.dtype(image["dtype"]).name
@@ -75,14 +69,10 @@ class ModelInfo:
             names = tuple(f"class {i}" for i in range(classes))
             palette = _generated_palette(classes)
         else:
-            try:
-                scale, offset = (float(record["input"][key]) for key in ("scale", "offset"))
-                names = tuple(str(entry["name"]) for entry in record["classes"])
-                palette = tuple(_color(entry["color"]) for entry in record["classes"])
-                says = (record["input"]["height"], record["input"]["width"])
-                says += (record["output"]["kind"], record["output"]["stride"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise _damaged(name, f"{type(error).__name__}: {error}") from error
+            scale, offset = record.input_scale, record.input_offset
+            names, palette = record.label_map.names, record.label_map.palette
+            says = (record.input_height, record.input_width)
+            says += (record.output_kind, record.output_stride)
             if says != (*size, kind, stride) or (kind == "logits" and len(names) != classes):
                 raise UserError(
                     f"{name}: its deployment record ({says[0]}x{says[1]}, {says[2]} at stride "
@@ -101,44 +91,6 @@ class ModelInfo:
             palette=palette,
             record=record,
         )
-
-
-def read_record(model) -> dict | None:
-    """The deployment record in a `.tflite` file; None where there is none.
-
-    Args:
-        model: The file's path, or its content.
-
-    Raises:
-        UserError: When the file cannot be read, or the record is damaged.
-    """
-    name = model_name(model)
-    content = read_model(model)
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        if RECORD_FILE.encode() in content:  # the archive's end, which lists its files, is gone
-            raise _damaged(name, "it is cut off")
-        return None
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if RECORD_FILE not in archive.namelist():
-                return None
-            record = json.loads(archive.read(RECORD_FILE))
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-        raise _damaged(name, error) from error
-    if not isinstance(record, dict) or "format" not in record:
-        raise _damaged(name, "it has no format")
-    if record["format"] != RECORD_FORMAT:
-        raise UserError(
-            f"{name}: its deployment record is of format {record['format']}, which this "
-            "keras-bisenet does not know: pip install -U keras-bisenet"
-        )
-    return record
-
-
-def _damaged(name: str, reason) -> UserError:
-    return UserError(
-        f"{name}: its deployment record is damaged ({reason}): copy or convert the file again"
-    )
 
 
 def _tensors(interpreter, name: str) -> tuple[dict, dict]:
@@ -199,13 +151,6 @@ def _guess_output(output: dict, size: tuple[int, int], name: str) -> tuple[str, 
     if classes > VOID:
         raise UserError(f"{name}: it has {classes} classes; masks hold {VOID} at most")
     return kind, round(size[0] / shape[1]), classes
-
-
-def _color(values) -> tuple[int, int, int]:
-    red, green, blue = (int(value) for value in values)
-    if not all(0 <= value <= 255 for value in (red, green, blue)):
-        raise ValueError(f"no colour: {values}")
-    return red, green, blue
 
 
 def _generated_palette(classes: int) -> tuple[tuple[int, int, int], ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ import numpy as np
 
 from keras_bisenet.imaging.letterbox import Fit, class_ids_from_logits, class_ids_from_map
 from keras_bisenet.label_map import VOID
+from keras_bisenet.lite.model_file import ModelFile, read_model_file
 from keras_bisenet.runtime.interpreter import open_interpreter
 from keras_bisenet.runtime.model_info import ModelInfo
 
@@ -33,56 +36,69 @@ class Timings:
         return self.prepare + self.invoke + self.finish
 
 
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a model says of an image.
+
+    Attributes:
+        class_ids: uint8 [h, w] at the image's own size; 255, `VOID`, where no class is meant.
+        timings: How long that took.
+    """
+
+    class_ids: np.ndarray
+    timings: Timings
+
+
 class Segmenter:
-    """Segments images of any size.
+    """Segments images of any size. Threads may share one; they take turns at the network.
 
     Args:
-        model: A `.tflite` file, or its content.
+        model: A `.tflite` file, its content, or the file as read.
         threads: CPU threads. None takes one per CPU, four at most.
         delegate: "edgetpu", or the path of a TFLite delegate's library.
         reference: Takes the reference kernels: slow, but the same bytes everywhere.
 
     Attributes:
+        file: The `.tflite` file as read.
         info: What the model is: its classes, colours and sizes.
-        timings: The `Timings` of the last call of `segment`; None before the first.
 
     Raises:
-        UserError: When the file is no segmentation model, or cannot be run here.
+        UserError: When the file is damaged, no segmentation model, or cannot be run here.
 
     Example:
         segmenter = Segmenter("model.tflite")
-        class_ids = segmenter.segment(image)  # uint8 [h, w, 3] -> uint8 [h, w]
+        answer = segmenter.segment(image)  # RGB uint8 [h, w, 3]
+        answer.class_ids  # uint8 [h, w]
     """
 
     def __init__(
         self,
-        model,
+        model: str | os.PathLike | bytes | ModelFile,
         *,
         threads: int | None = None,
         delegate: str | None = None,
         reference: bool = False,
     ):
+        self.file = read_model_file(model)
         self._interpreter = open_interpreter(
-            model, threads=threads, delegate=delegate, reference=reference
+            self.file, threads=threads, delegate=delegate, reference=reference
         )
-        self.info = ModelInfo.read(model, self._interpreter)
-        self.timings: Timings | None = None
+        self.info = ModelInfo.read(self.file, self._interpreter)
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
         self._encode = _encoder(self.info)
+        self._turn = threading.Lock()
 
-    def segment(self, image: np.ndarray) -> np.ndarray:
-        """The class id of every pixel: RGB uint8 [h, w, 3] -> uint8 [h, w]."""
+    def segment(self, image: np.ndarray) -> Answer:
+        """The class of every pixel of an image, RGB uint8 [h, w, 3]."""
         start = time.perf_counter()
         array, fit = self.prepare(image)
         prepared = time.perf_counter()
-        raw = self.invoke(array)
+        raw, invoke = self.timed_invoke(array)
         invoked = time.perf_counter()
         ids = self.finish(raw, fit)
-        finished = time.perf_counter()
-        stages = (prepared - start, invoked - prepared, finished - invoked)
-        self.timings = Timings(*(1000 * seconds for seconds in stages))
-        return ids
+        finish = 1000 * (time.perf_counter() - invoked)
+        return Answer(ids, Timings(1000 * (prepared - start), invoke, finish))
 
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, Fit]:
         """The input tensor, [1, H, W, 3], of an image, RGB uint8 [h, w, 3], and its fit."""
@@ -93,9 +109,16 @@ class Segmenter:
 
     def invoke(self, array: np.ndarray) -> np.ndarray:
         """The network's raw output, without the batch's dimension, for an input tensor."""
-        self._interpreter.set_tensor(self._input, array)
-        self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output)[0]
+        return self.timed_invoke(array)[0]
+
+    def timed_invoke(self, array: np.ndarray) -> tuple[np.ndarray, float]:
+        """What `invoke` gives, and how many milliseconds it took once it was its turn."""
+        with self._turn:
+            start = time.perf_counter()
+            self._interpreter.set_tensor(self._input, array)
+            self._interpreter.invoke()
+            raw = self._interpreter.get_tensor(self._output)[0]
+            return raw, 1000 * (time.perf_counter() - start)
 
     def finish(self, raw: np.ndarray, fit: Fit) -> np.ndarray:
         """The class ids, uint8 [h, w], at the image's own size, of a raw output."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.lite.metadata import DeploymentRecord, read_metadata
 from keras_bisenet.lite.model_file import ModelFile, Tensor, read_model_file
+from keras_bisenet.lite.record import DeploymentRecord, read_record
 from keras_bisenet.targets import DEFAULT_TARGET, TARGETS
 from keras_bisenet.targets.graph import (
     Node,
@@ -177,7 +177,7 @@ def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 def _record(model: ModelFile) -> tuple[DeploymentRecord | None, tuple[Finding, ...]]:
     try:
-        record = read_metadata(model)
+        record = read_record(model)
     except UserError as error:
         reason = str(error).replace(f"{model.path}: ", "", 1)
         return None, (Finding("metadata", "error", reason, METADATA_STANDARD),)

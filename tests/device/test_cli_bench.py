@@ -9,7 +9,8 @@ from PIL import Image
 from tflite_tiny import network, tiny_model
 
 from keras_bisenet.cli import main
-from keras_bisenet.cli.bench import command, measure, synthetic_image
+from keras_bisenet.cli.bench import command
+from keras_bisenet.runtime.bench import measure, synthetic_image
 from keras_bisenet.runtime.interpreter import runtime_name
 from keras_bisenet.runtime.segmenter import Segmenter
 
@@ -57,9 +58,9 @@ def test_models_take_turns_and_the_warm_up_is_left_out(models):
 
     class Noted(Segmenter):
         def segment(self, image):
-            ids = super().segment(image)
-            calls.append((self.info.size, image.shape[:2], self.timings))
-            return ids
+            answer = super().segment(image)
+            calls.append((self.info.size, image.shape[:2], answer.timings))
+            return answer
 
     segmenters = [Noted(model) for model in models]
     images = [synthetic_image((48, 80)), synthetic_image((64, 64))]

@@ -14,13 +14,10 @@ from tflite_models import Graph, Op, T, model_bytes, segmenter
 
 from keras_bisenet.errors import UserError
 from keras_bisenet.label_map import LabelMap
-from keras_bisenet.lite.metadata import (
-    DeploymentRecord,
-    add_metadata,
-    read_metadata,
-    read_standard_metadata,
-)
+from keras_bisenet.lite.metadata import add_metadata
 from keras_bisenet.lite.model_file import read_model_file
+from keras_bisenet.lite.record import DeploymentRecord, read_record
+from keras_bisenet.lite.standard_metadata import read_standard_metadata
 from keras_bisenet.version import __version__
 
 LABELS = LabelMap(
@@ -76,9 +73,9 @@ def with_files(flatbuffer: bytes, method=zipfile.ZIP_STORED, **contents) -> byte
     return archive.getvalue()
 
 
-def error_of(data) -> str:
+def error_of(data, read=read_record) -> str:
     with pytest.raises(UserError) as caught:
-        read_metadata(data)
+        read(data)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -97,7 +94,7 @@ def test_record_as_json():
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"format": 2}, "it is of format 2, which this version does not read"),
+        ({"format": 0}, "it is of format 0, which this version does not read"),
         ({"model": None}, "its 'model' makes no sense"),
         ({"miou": float("nan")}, "its 'miou' makes no sense"),
         ({"miou": True}, "its 'miou' makes no sense"),
@@ -132,9 +129,9 @@ def test_files_behind_the_model(tmp_path):
         assert json.loads(files.read("keras_bisenet.json")) == JSON
         assert {entry.date_time[0] for entry in files.infolist()} == {1980}
         assert {entry.compress_type for entry in files.infolist()} == {zipfile.ZIP_STORED}
-    assert read_metadata(path) == RECORD
-    assert read_metadata(path.read_bytes()) == RECORD
-    assert read_metadata(read_model_file(path)) == RECORD
+    assert read_record(path) == RECORD
+    assert read_record(path.read_bytes()) == RECORD
+    assert read_record(read_model_file(path)) == RECORD
 
 
 def test_the_description_says_what_miou_was_measured_with():
@@ -299,7 +296,7 @@ def test_metadata_is_replaced():
     once = add_metadata(segmenter(), measured)
     again = add_metadata(add_metadata(segmenter(), RECORD), measured)
     assert again == once
-    assert read_metadata(again) == measured
+    assert read_record(again) == measured
     with zipfile.ZipFile(io.BytesIO(again)) as files:
         assert files.namelist() == ["labels.txt", "keras_bisenet.json"]
 
@@ -350,13 +347,13 @@ def test_class_names_take_one_line_each():
     data = add_metadata(segmenter(), record)
     with zipfile.ZipFile(io.BytesIO(data)) as files:
         assert files.read("labels.txt") == b"a b\nc\nd\ne\nf\n"
-    assert read_metadata(data) == record
+    assert read_record(data) == record
 
 
 def test_files_without_a_record():
-    assert read_metadata(segmenter()) is None
+    assert read_record(segmenter()) is None
     assert read_standard_metadata(segmenter()) == {}
-    assert read_metadata(with_files(segmenter(), theirs="{}")) is None
+    assert read_record(with_files(segmenter(), theirs="{}")) is None
 
 
 def test_a_record_that_was_cut_off():
@@ -376,7 +373,7 @@ def test_archives_that_are_too_much():
     packed = with_files(segmenter(), zipfile.ZIP_BZIP2, keras_bisenet=json.dumps(JSON))
     assert "keras_bisenet.json is compressed by an unknown method" in error_of(packed)
     packed = with_files(segmenter(), zipfile.ZIP_DEFLATED, keras_bisenet=json.dumps(JSON))
-    assert read_metadata(packed) == RECORD
+    assert read_record(packed) == RECORD
 
 
 def test_damaged_metadata():
@@ -390,7 +387,7 @@ def test_damaged_metadata():
         places = [*range(8, model_start), *range(model_start + len(segmenter()), len(data))]
         for _ in range(rng.choice((1, 2, 8))):
             damaged[rng.choice(places)] = rng.choice((0, 1, 127, 128, 255))
-        for read in (read_metadata, read_standard_metadata):
+        for read in (read_record, read_standard_metadata):
             try:
                 json.dumps(read(bytes(damaged)), default=repr, allow_nan=False)
                 outcomes["read"] += 1
@@ -405,6 +402,7 @@ def test_damaged_metadata_of_another_program():
             Graph([T("t", (1,))], [], (0,), (0,)), metadata={"TFLITE_METADATA": contents}
         )
         if contents:
-            assert "its metadata is damaged" in error_of(plain)
+            assert "its metadata is damaged" in error_of(plain, read_standard_metadata)
+            assert read_record(plain) is None
         else:
             assert read_standard_metadata(plain) == {}

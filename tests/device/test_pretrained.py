@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_bisenet.data.camvid import CAMVID
-from keras_bisenet.lite.metadata import read_metadata
+from keras_bisenet.lite.record import read_record
 from keras_bisenet.pretrained import pretrained_model
 from keras_bisenet.runtime.segmenter import Segmenter
 from keras_bisenet.targets.check import check
@@ -21,7 +21,7 @@ def segmenter():
 
 
 def test_its_metadata_says_what_it_is(segmenter):
-    record = read_metadata(pretrained_model())
+    record = read_record(pretrained_model())
     assert (record.dataset, record.precision, record.target) == ("camvid", "int8", "cpu")
     assert record.label_map.names == CAMVID.names
     assert segmenter.info.size == (480, 640)
@@ -45,6 +45,6 @@ def test_it_finds_its_way_in_real_streets(segmenter):
     for sample in dataset.split("test")[::20]:
         image, truth = dataset.read(sample)
         is_counted = truth != 255
-        right += np.sum((segmenter.segment(image) == truth) & is_counted)
+        right += np.sum((segmenter.segment(image).class_ids == truth) & is_counted)
         counted += np.sum(is_counted)
     assert right / counted > 0.8

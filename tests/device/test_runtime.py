@@ -1,7 +1,12 @@
 """Opening, reading and running .tflite files, on tiny ones whose answers are known."""
 
 import hashlib
+import importlib
+import io
+import subprocess
 import sys
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +27,9 @@ from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.imaging.letterbox import Fit, class_ids_from_logits
 from keras_bisenet.imaging.reading import read_image
 from keras_bisenet.label_map import VOID
-from keras_bisenet.runtime.interpreter import open_interpreter, runtime_name
-from keras_bisenet.runtime.model_info import ModelInfo, read_record
+from keras_bisenet.lite.record import DeploymentRecord, read_record
+from keras_bisenet.runtime.interpreter import RUNTIMES, open_interpreter, runtime_name
+from keras_bisenet.runtime.model_info import ModelInfo
 from keras_bisenet.runtime.segmenter import Segmenter
 from keras_bisenet.runtime.sources import Images, open_source
 
@@ -94,7 +100,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, content):
 
 
 def test_a_missing_model_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"none\.tflite: No such file"):
+    with pytest.raises(UserError, match=r"none\.tflite: no such file"):
         open_interpreter(tmp_path / "none.tflite")
 
 
@@ -128,7 +134,7 @@ def test_the_environment_chooses_the_runtime(monkeypatch):
 
 
 def info_of(model) -> ModelInfo:
-    return ModelInfo.read(model, open_interpreter(model))
+    return Segmenter(model).info
 
 
 def test_a_deployment_record_is_read(tmp_path):
@@ -145,7 +151,7 @@ def test_a_deployment_record_is_read(tmp_path):
         output_dtype="uint8",
         names=NAMES,
         palette=PALETTE,
-        record=record((32, 64), stride=8, precision="uint8"),
+        record=DeploymentRecord.from_json(record((32, 64), stride=8, precision="uint8")),
     )
 
 
@@ -194,7 +200,7 @@ def test_a_record_of_another_model_is_refused():
 def test_a_damaged_record_is_told(tmp_path, text):
     path = tmp_path / "model.tflite"
     path.write_bytes(with_record(network(SIZE), text))
-    with pytest.raises(UserError, match=r"model\.tflite: its deployment record is damaged"):
+    with pytest.raises(UserError, match=r"model\.tflite: its metadata is damaged"):
         info_of(path)
 
 
@@ -205,12 +211,68 @@ def test_a_record_of_a_later_format_asks_for_an_update():
 
 def test_an_archive_that_is_cut_off_or_overwritten_is_told():
     model = tiny_model(SIZE)
-    with pytest.raises(UserError, match="damaged .it is cut off"):
+    with pytest.raises(UserError, match="damaged .keras_bisenet.json is missing"):
         read_record(model[:-40])
     at = model.index(b'"generator"')
-    with pytest.raises(UserError, match="record is damaged"):
+    with pytest.raises(UserError, match="metadata is damaged"):
         read_record(model[:at] + b"XXXX" + model[at + 4 :])
     assert read_record(network(SIZE)) is None
+
+
+def test_a_record_that_unpacks_to_much_takes_no_memory(tmp_path):
+    """Half a megabyte that claims 400: before it is read, in whatever opens a model."""
+    archive = io.BytesIO(network(SIZE))
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as files:
+        with files.open("keras_bisenet.json", "w") as packed:
+            packed.write(b'{"format": 1, "padding": "')
+            for _ in range(400):
+                packed.write(b" " * (1 << 20))
+            packed.write(b'"}')
+    path = tmp_path / "large.tflite"
+    path.write_bytes(archive.getvalue())
+    assert path.stat().st_size < 1 << 19
+    program = (
+        "import resource, sys\n"
+        "from keras_bisenet.errors import UserError\n"
+        "from keras_bisenet.runtime.segmenter import Segmenter\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "Segmenter(sys.argv[1])\n"
+        "before = peak()\n"
+        "try: Segmenter(sys.argv[2])\n"
+        "except UserError as error: print(error)\n"
+        "print(peak() - before)\n"
+    )
+    small = tmp_path / "small.tflite"
+    small.write_bytes(tiny_model(SIZE))
+    command = [sys.executable, "-c", program, small, path]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    error, megabytes = done.stdout.splitlines()
+    assert error.startswith(f"{path}: its metadata is damaged (keras_bisenet.json is too large)")
+    assert int(megabytes) < 20
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xff\xff\x7f", b"\x01\0\0\0"])
+def test_a_damaged_file_is_refused_before_a_runtime_sees_it(damage, monkeypatch):
+    """An old runtime takes a damaged file on trust, and crashes."""
+    content = damage + network(SIZE)[4:]
+    monkeypatch.setattr(litert_module(), "Interpreter", lambda **_: pytest.fail("it got the file"))
+    with pytest.raises(UserError, match="not a TFLite model"):
+        Segmenter(content)
+
+
+def litert_module():
+    return importlib.import_module(RUNTIMES[runtime_name().split(" ")[0]])
+
+
+def test_a_file_is_read_once(tmp_path, monkeypatch):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tiny_model(SIZE))
+    reads = []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: reads.append(self) or read_bytes(self))
+    segmenter = Segmenter(path)
+    assert reads == [path] and segmenter.file.path == str(path)
+    assert segmenter.info.record.model == "tiny"
 
 
 # === From image to class ids ===
@@ -222,13 +284,12 @@ def test_an_archive_that_is_cut_off_or_overwritten_is_told():
 def test_every_kind_of_model_gives_the_known_classes(precision, kind, make):
     image = picture(*SIZE)
     segmenter = Segmenter(make(SIZE, precision=precision, kind=kind))
-    ids = segmenter.segment(image)
-    assert ids.dtype == np.uint8
-    np.testing.assert_array_equal(ids, class_of(image))
-    assert segmenter.timings.total > 0
-    assert segmenter.timings.total == pytest.approx(
-        segmenter.timings.prepare + segmenter.timings.invoke + segmenter.timings.finish
-    )
+    answer = segmenter.segment(image)
+    assert answer.class_ids.dtype == np.uint8
+    np.testing.assert_array_equal(answer.class_ids, class_of(image))
+    timings = answer.timings
+    assert min(timings.prepare, timings.invoke, timings.finish) > 0
+    assert timings.total == pytest.approx(timings.prepare + timings.invoke + timings.finish)
 
 
 @pytest.mark.parametrize("size", [(20, 24), (96, 100), (33, 200), (32, 48), (1, 1)])
@@ -237,7 +298,7 @@ def test_an_image_of_any_size_is_answered_at_its_own_size(size):
     fit = Fit.of(size, SIZE)
     pixels = fit.place(image)[::8, ::8].astype(int)
     logits = np.concatenate([pixels, np.full((*pixels.shape[:2], 1), DARK)], axis=-1)
-    ids = Segmenter(tiny_model(SIZE, stride=8)).segment(image)
+    ids = Segmenter(tiny_model(SIZE, stride=8)).segment(image).class_ids
     assert ids.shape == size
     np.testing.assert_array_equal(ids, class_ids_from_logits(logits, fit))
 
@@ -245,7 +306,7 @@ def test_an_image_of_any_size_is_answered_at_its_own_size(size):
 def test_class_ids_from_the_network_are_resized_too():
     image = np.zeros((16, 24, 3), np.uint8)
     image[:, 12:, 1] = 200
-    ids = Segmenter(tiny_model(SIZE, kind="class_ids")).segment(image)
+    ids = Segmenter(tiny_model(SIZE, kind="class_ids")).segment(image).class_ids
     np.testing.assert_array_equal(ids, class_of(image))
 
 
@@ -254,7 +315,9 @@ def test_ids_that_the_record_does_not_name_are_void():
     described["classes"] = described["classes"][:2]
     image = np.zeros((*SIZE, 3), np.uint8)
     image[:16, :, 1] = 200  # green above, dark (class 3) below
-    ids = Segmenter(with_record(network(SIZE, kind="class_ids"), described)).segment(image)
+    ids = (
+        Segmenter(with_record(network(SIZE, kind="class_ids"), described)).segment(image).class_ids
+    )
     assert (ids[:16] == 1).all() and (ids[16:] == VOID).all()
 
 
@@ -281,10 +344,22 @@ def test_a_record_with_another_scale_goes_through_the_quantization():
     assert (array[0, 1:] == 127).all() and (array[0, 0] == -128).all()
 
 
+def test_threads_may_share_a_segmenter():
+    """Each thread gets the answer to its own image, and that answer's timings."""
+    segmenter = Segmenter(tiny_model((64, 96), stride=8))
+    images = [picture(40 + 3 * i, 60 + i, seed=i) for i in range(8)]
+    expected = [segmenter.segment(image).class_ids for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(segmenter.segment, images * 8))
+    for i, answer in enumerate(answers):
+        np.testing.assert_array_equal(answer.class_ids, expected[i % 8])
+    assert len({id(answer.timings) for answer in answers}) == len(answers)
+
+
 def test_threads_do_not_change_the_answer():
     image = picture(100, 130)
     one, two = (
-        Segmenter(tiny_model((64, 96), stride=8), threads=threads).segment(image)
+        Segmenter(tiny_model((64, 96), stride=8), threads=threads).segment(image).class_ids
         for threads in (1, 2)
     )
     np.testing.assert_array_equal(one, two)

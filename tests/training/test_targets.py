@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from keras_bisenet.cli import main
 from keras_bisenet.data import load_dataset
-from keras_bisenet.lite.metadata import read_metadata
 from keras_bisenet.lite.model_file import read_model_file
+from keras_bisenet.lite.record import read_record
 from keras_bisenet.quantization.quantizer import float_deployment_model
 from keras_bisenet.quantization.resizes import AsymmetricUpSampling2D, model_options
 from keras_bisenet.training.run import Run
@@ -89,7 +89,7 @@ def test_every_operator_maps_to_the_edge_tpu(coral_file, tmp_path):
     resizes = [op for op in report["operators"] if op["op"] == "RESIZE_BILINEAR"]
     assert [op["version"] for op in resizes] == [2, 2]
     assert not any(t.is_float for t in read_model_file(coral_file).main.tensors)
-    assert read_metadata(coral_file).target == "coral"
+    assert read_record(coral_file).target == "coral"
 
 
 def test_the_cpu_form_does_not_and_nnapi_takes_it(int8_file, tmp_path):
@@ -101,7 +101,7 @@ def test_the_cpu_form_does_not_and_nnapi_takes_it(int8_file, tmp_path):
 def test_a_run_for_the_cpu_is_one_for_nnapi(tmp_path, qat_run, command, int8_file):
     path = tmp_path / "nnapi.tflite"
     command("convert", qat_run.path, "-o", path, "--target", "nnapi")
-    assert read_metadata(path).target == "nnapi"
+    assert read_record(path).target == "nnapi"
     ours, cpu = (read_model_file(p).main for p in (path, int8_file))
     assert [op.name for op in ours.operators] == [op.name for op in cpu.operators]
 
