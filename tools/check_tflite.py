@@ -298,7 +298,7 @@ def read_golden(path: Path) -> dict:
             "the model, or name it with --golden"
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             if int(file["format"]) != FORMAT:
                 raise Failure(
                     f"{path}: a golden file of format {file['format']}: take the check_tflite.py "

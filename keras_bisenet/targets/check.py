@@ -105,7 +105,9 @@ class Verdict:
                     "op": operator.name,
                     "version": operator.version,
                     "mapped": operator.mapped,
+                    "rule": operator.refusal.rule if operator.refusal else "",
                     "reason": operator.reason,
+                    "source": operator.refusal.source if operator.refusal else "",
                 }
                 for operator in self.operators
             ],
@@ -191,7 +193,7 @@ def _unmapped(
     operators: tuple[OperatorVerdict, ...], following: tuple[str, ...]
 ) -> tuple[Finding, ...]:
     """One finding for each rule that operators break, and one for all that only stand behind."""
-    followers = [o for o in operators if o.refusal and o.refusal.rule in following]
+    followers = [(o, o.refusal) for o in operators if o.refusal and o.refusal.rule in following]
     alike: dict[tuple[str, Refusal], list[int]] = {}
     for operator in operators:
         if operator.refusal and operator.refusal.rule not in following:
@@ -207,14 +209,14 @@ def _unmapped(
         for (name, refusal), indices in alike.items()
     ]
     if followers:
-        first = followers[0]
+        first, refusal = followers[0]
         findings.append(
             Finding(
-                first.refusal.rule,
+                refusal.rule,
                 "error",
                 f"{len(followers)} of {len(operators)} operators could be mapped, but are not; the "
-                f"first is {first.name}: {first.reason}",
-                first.refusal.source,
+                f"first is {first.name}: {refusal.reason}",
+                refusal.source,
                 first.index,
             )
         )

@@ -14,8 +14,10 @@ import numpy as np
 import tflite
 
 from keras_bisenet.lite.model_file import ModelFile, Tensor
+from keras_bisenet.targets.coral_sizes import ISSUES, OPERATIONS, size_rule
 from keras_bisenet.targets.graph import (
     Node,
+    axes,
     computed_shape,
     nodes,
     partitions,
@@ -37,9 +39,7 @@ from keras_bisenet.targets.target import Target
 COMPILER = "Edge TPU compiler 16.0"
 
 REQUIREMENTS = "https://coral.ai/docs/edgetpu/models-intro/#compatibility-overview"
-OPERATIONS = "https://coral.ai/docs/edgetpu/models-intro/#supported-operations"
 COMPILING = "https://coral.ai/docs/edgetpu/models-intro/#compiling"
-ISSUES = "https://github.com/google-coral/edgetpu/issues"
 TEST_DATA = "https://github.com/google-coral/test_data"
 
 CUSTOM_OPERATOR = "edgetpu-custom-op"
@@ -50,10 +50,8 @@ EIGHT_BIT = ("INT8", "UINT8")
 LARGE_ACTIVATION = 8 << 20
 """Bytes. The Edge TPU has about 8 MB of memory on the chip."""
 
-
-LARGE_LAYOUT_CHANGE = 128 << 10
-"""Elements. "Certain reshapes might not be mapped for large tensor sizes": 98,553 are known to map
-(SSD MobileNet on COCO), 199,920 not to (YOLOv5s at 224x224, issue 512)."""
+LARGE_LSTM = 900
+"""Inputs or units. "Below 900 (ish)" is known to compile, and above 1,000 not to."""
 
 
 def assess(model: ModelFile) -> Assessment:
@@ -78,7 +76,21 @@ def assess(model: ModelFile) -> Assessment:
     refusals = [_refusal(node) for node in operators]
     return Assessment(
         tuple(_after_the_first_partition(model, operators, refusals)),
-        (*_large_activations(operators, refusals), *_large_layout_changes(operators, refusals)),
+        (
+            *_large_activations(operators, refusals),
+            *_large_lstms(operators, refusals),
+            _what_is_predicted(),
+        ),
+    )
+
+
+def _what_is_predicted() -> Finding:
+    return Finding(
+        "prediction",
+        "note",
+        f"said of the {COMPILER} with its default flags, by its documentation and by compiled "
+        "models; whether it fails on a file that it could map is not predicted",
+        COMPILING,
     )
 
 
@@ -112,7 +124,7 @@ def _after_the_first_partition(
     """
     numbers = partitions(model.main, [refusal is None for refusal in refusals])
     first = min((n for n, r in zip(numbers, refusals) if r is None and n is not None), default=None)
-    blockers = _blockers(model, refusals, numbers)
+    blockers = _blockers(model, refusals, numbers, -1 if first is None else first)
     result = []
     for refusal, number, blocker in zip(refusals, numbers, blockers):
         if refusal is None and (number is None or number != first):
@@ -125,21 +137,25 @@ def _after_the_first_partition(
 
 
 def _blockers(
-    model: ModelFile, refusals: list[Refusal | None], numbers: list[int | None]
+    model: ModelFile,
+    refusals: list[Refusal | None],
+    numbers: list[int | None],
+    first: int,
 ) -> list[int | None]:
-    """For each operator the unmapped one, nearest above it, whose result it needs."""
+    """For each operator the unmapped one, nearest above it, whose result it needs.
+
+    What runs before the partition `first` is there when it starts, and keeps nothing off it.
+    """
     computed_by = producers(model.main)
     blockers: list[int | None] = [None] * len(refusals)
-    order = sorted(
-        (i for i, number in enumerate(numbers) if number is not None),
-        key=lambda i: (numbers[i], i),
-    )
-    for index in order:
+    in_order = sorted((number, i) for i, number in enumerate(numbers) if number is not None)
+    blocks = {i for number, i in in_order if number > first and refusals[i] is not None}
+    for _, index in in_order:
         for tensor in model.main.operators[index].inputs:
             producer = computed_by.get(tensor)
             if producer is None or producer == index:
                 continue
-            blocker = producer if refusals[producer] else blockers[producer]
+            blocker = producer if producer in blocks else blockers[producer]
             if blocker is not None:
                 blockers[index] = blocker
                 break
@@ -219,28 +235,52 @@ VERSIONS = {
 }
 """The highest version of an operator in TensorFlow 2.5 (`runtime_version.cc`).
 
-Compiler 16.0 came out with the libedgetpu that is built on TensorFlow 2.5, and gives up on a
-file with anything newer ("Didn't find op for builtin opcode ... Registration failed").
+Compiler 16.0 came out with the libedgetpu that is built on TensorFlow 2.5.
 """
 
-VERSIONS_SOURCE = f"{ISSUES}/631; {TFLITE}/tools/versioning/runtime_version.cc, as of 2.5"
+READABLE_VERSIONS = {
+    "ABS": 4,
+    "ADD": 4,
+    "MUL": 5,
+    "PAD": 4,
+    "PADV2": 4,
+    "STRIDED_SLICE": 6,
+}
+"""The versions that came with TensorFlow 2.6. A file with one of them is not refused.
 
-_NEWEST_OPERATOR = tflite.BuiltinOperator.HASHTABLE_SIZE  # of TensorFlow 2.5
+ADD 4 is known to stay on the CPU (a YOLOv10n that compiler 16.0 compiled); of the others nothing
+is known, and they are taken to stay there as well.
+"""
+
+VERSIONS_SOURCE = (
+    f"{ISSUES}/631; {ISSUES}/845; {ISSUES}/879; {TFLITE}/tools/versioning/runtime_version.cc, as "
+    "of 2.5 and 2.6"
+)
+
+_NEWEST_OPERATOR = tflite.BuiltinOperator.ASSIGN_VARIABLE  # of TensorFlow 2.6
 
 
 def _is_known(node: Node) -> bool:
-    """Whether the compiler can read a file with this operator at all."""
+    """Whether the compiler can read a file with this operator at all.
+
+    It gives up on what it was built without: "Didn't find op for builtin opcode ... Registration
+    failed".
+    """
     if node.operator.is_custom:
         return True
     number = getattr(tflite.BuiltinOperator, node.name, math.inf)
-    return number <= _NEWEST_OPERATOR and node.version <= VERSIONS.get(node.name, math.inf)
+    return number <= _NEWEST_OPERATOR and node.version <= _newest_version(node.name)
+
+
+def _newest_version(name: str) -> float:
+    return READABLE_VERSIONS.get(name, VERSIONS.get(name, math.inf))
 
 
 def _refused_with(unknown: list[Node], node: Node) -> Refusal:
     if not _is_known(node):
-        known = VERSIONS.get(node.name)
+        known = _newest_version(node.name)
         reason = f"{COMPILER} does not know {node.name} version {node.version}" + (
-            f", only up to {known}" if known else ""
+            f", only up to {known}" if known < math.inf else ""
         )
         return Refusal("version", f"{reason}, and refuses the whole file", VERSIONS_SOURCE)
     other = unknown[0]
@@ -271,6 +311,13 @@ def _is_listed(node: Node) -> str | None:
     if node.name not in OPERATORS:
         return f"{node.name} is not among the supported operations"
     return None
+
+
+def _has_a_mapped_version(node: Node) -> str | None:
+    known = VERSIONS.get(node.name, math.inf)
+    if node.version <= known:
+        return None
+    return f"it is of version {node.version}, and no model shows more than {known} mapped"
 
 
 def _has_constant_parameters(node: Node) -> str | None:
@@ -355,6 +402,7 @@ def _has_constant_weights(node: Node) -> str | None:
 
 _ON_EVERY_OPERATOR = (
     Rule("supported-operation", OPERATIONS, _is_listed),
+    Rule("version", VERSIONS_SOURCE, _has_a_mapped_version),
     Rule("constant-parameters", REQUIREMENTS, _has_constant_parameters),
     Rule("8-bit", REQUIREMENTS, _is_8_bit),
     Rule("static-shapes", REQUIREMENTS, _is_static),
@@ -411,22 +459,14 @@ def _channel_slopes(node: Node) -> str | None:
 
 
 def _not_across_the_batch(node: Node) -> str | None:
-    return "it reduces the batch dimension" if 0 in _axes(node) else None
+    return "it reduces the batch dimension" if 0 in axes(node) else None
 
 
 def _whole_channels(node: Node) -> str | None:
     tensor = node.input(0)
-    if tensor is not None and len(tensor.shape) - 1 in _axes(node) and tensor.shape[-1] % 4:
+    if tensor is not None and len(tensor.shape) - 1 in axes(node) and tensor.shape[-1] % 4:
         return f"it reduces {tensor.shape[-1]} channels, which is not a multiple of 4"
     return None
-
-
-def _axes(node: Node) -> set[int]:
-    tensor, axes = node.input(0), node.values(1)
-    if tensor is None or axes is None or axes.dtype.kind not in "iu":
-        return set()
-    rank = len(tensor.shape)
-    return {axis + rank if axis < 0 else axis for axis in axes.ravel()[:8].tolist()}
 
 
 def _not_packed_in_the_batch(node: Node) -> str | None:
@@ -446,9 +486,11 @@ def _not_packed_in_the_batch(node: Node) -> str | None:
 
 def _not_split_in_the_batch(node: Node) -> str | None:
     axis, tensor = node.values(0), node.input(1)
+    if len(node.outputs) == 1:  # nothing is split: mapped in Google's yamnet_spectra_in
+        return None
     if axis is not None and tensor is not None and axis.size == 1:
         if int(axis.ravel()[0]) in (0, -len(tensor.shape)):
-            return "it splits the first dimension"
+            return f"it splits the first dimension into {len(node.outputs)}"
     return None
 
 
@@ -567,7 +609,7 @@ OPERATORS: dict[str, tuple[Rule, ...]] = {
     "LSTM": (),
     "MAXIMUM": (),
     "MAX_POOL_2D": (_NO_ACTIVATION,),
-    "MEAN": (_NOT_ACROSS_THE_BATCH, _WHOLE_CHANNELS),
+    "MEAN": (_NOT_ACROSS_THE_BATCH, _WHOLE_CHANNELS, size_rule("MEAN")),
     "MINIMUM": (),
     "MUL": (_RELU_AT_MOST,),
     "PACK": (Rule("batch-dimension", OPERATIONS, _not_packed_in_the_batch),),
@@ -579,12 +621,13 @@ OPERATORS: dict[str, tuple[Rule, ...]] = {
     "RELU": (),
     "RELU6": (),
     "RELU_N1_TO_1": (),
-    "RESHAPE": (),
+    "RESHAPE": (size_rule("RESHAPE"),),
     "RESIZE_BILINEAR": (
         Rule("single-pixel", f"{OPERATIONS}; {TEST_DATA} (DeepLab)", _more_than_one_pixel),
         Rule("interpolation-precision", INTERPOLATION_SOURCE, _precise_interpolation),
+        size_rule("RESIZE_BILINEAR"),
     ),
-    "RESIZE_NEAREST_NEIGHBOR": (),
+    "RESIZE_NEAREST_NEIGHBOR": (size_rule("RESIZE_NEAREST_NEIGHBOR"),),
     "RSQRT": (),
     "SLICE": (),
     "SOFTMAX": (Rule("softmax-size", SOFTMAX_SOURCE, _softmax_size),),
@@ -597,7 +640,7 @@ OPERATORS: dict[str, tuple[Rule, ...]] = {
     "SUM": (_NOT_ACROSS_THE_BATCH,),
     "TANH": (),
     "TILE": (),
-    "TRANSPOSE": (),
+    "TRANSPOSE": (size_rule("TRANSPOSE"),),
     "TRANSPOSE_CONV": (_CONSTANT_WEIGHTS, _RELU_AT_MOST),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (),
 }
@@ -617,50 +660,48 @@ def _refusal(node: Node) -> Refusal | None:
 # What the compiler may stumble over
 
 
-def _large_layout_changes(operators: list[Node], refusals: list[Refusal | None]) -> list[Finding]:
-    """RESHAPE and TRANSPOSE of tensors larger than any that is known to map."""
-    large = [
-        node
-        for node, refusal in zip(operators, refusals)
-        if refusal is None
-        and node.name in ("RESHAPE", "TRANSPOSE")
-        and node.output is not None
-        and node.output.num_elements > LARGE_LAYOUT_CHANGE
-    ]
-    if not large:
-        return []
-    return [
-        Finding(
-            "large-layout-change",
-            "warning",
-            f"{large[0].name} to {shown_shape(large[0].output)} may be too large to map"
-            + (f", and {len(large) - 1} more like it" if len(large) > 1 else ""),
-            f"{OPERATIONS}; {ISSUES}/512",
-            large[0].operator.index,
-        )
-    ]
-
-
 def _large_activations(operators: list[Node], refusals: list[Refusal | None]) -> list[Finding]:
     """The largest tensor that the Edge TPU computes, if it is larger than its memory."""
     computed = [
-        (tensor.num_elements, node)
+        (tensor, node)
         for node, refusal in zip(operators, refusals)
         if refusal is None
         for tensor in node.outputs
     ]
-    size, node = max(computed, key=lambda item: item[0], default=(0, None))
-    if size <= LARGE_ACTIVATION:
+    if not computed:
+        return []
+    tensor, node = max(computed, key=lambda item: item[0].num_elements)
+    if tensor.num_elements <= LARGE_ACTIVATION:
         return []
     return [
         Finding(
             "large-activation",
             "warning",
-            f"the output of {node.name}, {shown_shape(node.output)}, takes {size / (1 << 20):.1f} "
-            'MiB; the Edge TPU has about 8 MB of memory, and the compiler may give up ("large '
-            'activation tensors in model")',
+            f"the output of {node.name}, {shown_shape(tensor)}, takes "
+            f"{tensor.num_elements / (1 << 20):.1f} MiB; the Edge TPU has about 8 MB of memory, "
+            'and the compiler may give up ("large activation tensors in model")',
             f"https://coral.ai/docs/edgetpu/compiler/#parameter-data-caching; {ISSUES}/439; "
             f"{ISSUES}/449",
             node.operator.index,
         )
     ]
+
+
+def _large_lstms(operators: list[Node], refusals: list[Refusal | None]) -> list[Finding]:
+    """LSTMs larger than any that is known to compile."""
+    for node, refusal in zip(operators, refusals):
+        if refusal is not None or "LSTM" not in node.name:
+            continue
+        sides = [t.shape[-1] for t in (node.input(0), node.output) if t is not None and t.shape]
+        if max(sides, default=0) > LARGE_LSTM:
+            return [
+                Finding(
+                    "large-lstm",
+                    "warning",
+                    f"the compiler may fail on {node.name} with {max(sides):,} inputs or units: "
+                    f"below {LARGE_LSTM:,} is known to compile, above 1,000 to fail",
+                    f"{ISSUES}/598; {ISSUES}/654",
+                    node.operator.index,
+                )
+            ]
+    return []

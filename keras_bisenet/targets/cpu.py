@@ -16,7 +16,9 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from keras_bisenet.errors import UserError
 from keras_bisenet.lite.model_file import ModelFile, Subgraph
@@ -41,7 +43,8 @@ def assess(model: ModelFile) -> Assessment:
     answer = ask_runtime(model)
     operators = nodes(model)
     if answer.error:
-        refusal = Refusal("runtime", "the runtime does not run the file", "")
+        asked = answer.runtime or "the installed TFLite runtime"
+        refusal = Refusal("runtime", "the runtime does not run the file", asked)
         return Assessment((refusal,) * len(operators), (Finding("runtime", "error", answer.error),))
     delegated = _delegated(model.main, answer.delegates)
     refusals = tuple(
@@ -166,6 +169,9 @@ def _refusal(node: Node, fate: bool | None, runtime: str) -> Refusal | None:
 # What the execution plan says
 
 
+Delegates = tuple[tuple[frozenset[int], tuple[int, ...]], ...]
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the runtime said of a file.
@@ -177,11 +183,11 @@ class Answer:
     """
 
     runtime: str = ""
-    delegates: tuple[tuple[frozenset[int], tuple[int, ...]], ...] = ()
+    delegates: Delegates = ()
     error: str = ""
 
 
-def _delegated(graph: Subgraph, delegates) -> list[bool | None]:
+def _delegated(graph: Subgraph, delegates: Delegates) -> list[bool | None]:
     """For each operator whether a delegate took it; None where that cannot be told.
 
     A runtime lists the operators of the file and, behind them, one node for each group that a
@@ -262,7 +268,7 @@ def _short(error: str) -> str:
 
 
 @contextlib.contextmanager
-def _on_disk(model: ModelFile):
+def _on_disk(model: ModelFile) -> Iterator[str]:
     """The path of the bytes that were read, whatever has become of the file meanwhile."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.tflite")
@@ -289,7 +295,7 @@ def tell(path: str) -> None:
     _limit_resources(os.path.getsize(path))
     from keras_bisenet.runtime.interpreter import open_interpreter, runtime_name
 
-    result = {"runtime": "", "delegates": [], "error": ""}
+    result: dict[str, Any] = {"runtime": "", "delegates": [], "error": ""}
     try:
         result["runtime"] = runtime_name()
     except UserError as error:

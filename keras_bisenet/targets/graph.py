@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,7 @@ class Node:
         """The first output."""
         return self.outputs[0] if self.outputs else None
 
-    def option(self, name: str, default=None):
+    def option(self, name: str, default: Any = None) -> Any:
         """A builtin option; `default` where the file has none of that name."""
         return self.operator.options.get(name, default)
 
@@ -112,7 +113,7 @@ def partitions(graph: Subgraph, supported: Sequence[bool]) -> list[int | None]:
         computed. The work is linear in the size of the graph.
     """
     readers, waiting_for = _dependencies(graph)
-    ready = {True: deque(), False: deque()}
+    ready: dict[bool, deque[int]] = {True: deque(), False: deque()}
     for index, missing in enumerate(waiting_for):
         if not missing:
             ready[supported[index]].append(index)
@@ -205,6 +206,15 @@ def computed_shape(node: Node) -> str | None:
         if tensor is not None and not tensor.is_constant and tensor.num_elements:
             return f"its input {position}, which decides the shape of its output, is computed"
     return None
+
+
+def axes(node: Node) -> set[int]:
+    """The axes that a reduction sums over, from 0; none where they are not known."""
+    tensor, values = node.input(0), node.values(1)
+    if tensor is None or values is None or values.dtype.kind not in "iu":
+        return set()
+    rank = len(tensor.shape)
+    return {axis + rank if axis < 0 else axis for axis in values.ravel()[:8].tolist()}
 
 
 def shown_shape(tensor: Tensor) -> str:

@@ -50,7 +50,7 @@ def assess(model: ModelFile) -> Assessment:
     operators = nodes(model)
     refusals = [_refusal(node) for node in operators]
     dynamic = next((node for node in operators if computed_shape(node)), None)
-    findings = []
+    findings: list[Finding] = []
     if dynamic is not None:
         refusals = [_unless_static(refusal, dynamic) for refusal in refusals]
     else:

@@ -46,7 +46,9 @@ def halfway(tmp_path):
 def test_a_file_that_passes(model):
     result = run(model)  # its record says coral
     assert result.exit_code == 0
-    assert result.output == "passes for coral: 2 of 2 operators run on the Edge TPU\n"
+    lines = result.output.splitlines()
+    assert lines[0].startswith("note     prediction: said of the Edge TPU compiler 16.0 with its ")
+    assert lines[-1] == "passes for coral: 2 of 2 operators run on the Edge TPU"
 
 
 def test_a_file_that_falls_short(halfway):
@@ -87,20 +89,34 @@ def test_json(halfway, tmp_path):
         "total": 3,
         "mapped": 1,
         "operators": [
-            {"index": 0, "op": "RELU", "version": 2, "mapped": True, "reason": ""},
+            {
+                "index": 0,
+                "op": "RELU",
+                "version": 2,
+                "mapped": True,
+                "rule": "",
+                "reason": "",
+                "source": "",
+            },
             {
                 "index": 1,
                 "op": "SIN",
                 "version": 1,
                 "mapped": False,
+                "rule": "supported-operation",
                 "reason": "SIN is not among the supported operations",
+                "source": "https://coral.ai/docs/edgetpu/models-intro/#supported-operations",
             },
             {
                 "index": 2,
                 "op": "RELU",
                 "version": 1,
                 "mapped": False,
+                "rule": "one-partition",
                 "reason": "it needs the result of operator 1 (SIN), which does not map",
+                "source": "https://coral.ai/docs/edgetpu/models-intro/#compiling; "
+                "https://github.com/tensorflow/tensorflow/blob/master/tensorflow/lite/"
+                "graph_info.cc (PartitionGraphIntoIndependentNodeSubsets)",
             },
         ],
     }
@@ -111,7 +127,7 @@ def test_json(halfway, tmp_path):
         "message": "SIN does not map: SIN is not among the supported operations",
         "source": "https://coral.ai/docs/edgetpu/models-intro/#supported-operations",
     }
-    assert [finding["severity"] for finding in findings] == ["error", "error", "note"]
+    assert [finding["severity"] for finding in findings] == ["error", "error", "note", "note"]
     result = run(halfway, "--target", "coral", "--json", "-")
     assert json.loads(result.output) == {**report, "findings": findings}
 
@@ -211,7 +227,7 @@ def test_a_comparison_that_falls_short(model):
     )
     lines = _lines(report, comparison, False)
     assert [line.split(": ")[0] for line in lines[:2]] == ["error    against"] * 2
-    assert lines[3] == (
+    assert lines[5] == (
         "against the run, 3 images of test: mIoU 0.5500 against 0.6000, 90.00% of the pixels agree"
     )
     assert lines[-1].startswith("falls short for coral: 2 of 2")
@@ -232,7 +248,7 @@ def test_the_worst_layers_come_first(model):
         layers=tuple(layers),
         operators=13,
     )
-    lines = _lines(check(model), comparison, False)
+    lines = _lines(check(model), comparison, False)[3:]  # behind what is said of the prediction
     assert lines[:3] == [
         "signal-to-noise by layer against the run's float model, the 10 worst of 12 (13 "
         "operators):",
@@ -241,7 +257,7 @@ def test_the_worst_layers_come_first(model):
     ]
     assert lines[11].startswith("layer_9  9  CONV_2D   12.0 dB") and lines[12] == ""
     lines = _lines(check(model), replace(comparison, layers=comparison.layers[-1:]), False)
-    assert lines[2] == "pool   11  MAX_POOL_2D  exact  20.0 dB"
+    assert lines[5] == "pool   11  MAX_POOL_2D  exact  20.0 dB"
     found = comparison.to_json()
     assert found["operators"] == 13 and found["passed"]
     assert found["layers"][-1] == {
@@ -355,7 +371,10 @@ def test_damaged_metadata(model):
     model.write_bytes(content[: content.rindex(b"keras_bisenet.json")])
     report = check(model, "coral")
     assert report.mapped == 2
-    assert [(f.rule, f.severity) for f in report.findings] == [("metadata", "error")]
+    assert [(f.rule, f.severity) for f in report.findings] == [
+        ("metadata", "error"),
+        ("prediction", "note"),
+    ]
 
 
 def activation(name, shape=SHAPE) -> T:
