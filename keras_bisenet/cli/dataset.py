@@ -14,7 +14,7 @@ from keras_bisenet.files import replacing, write_json, write_text
 from keras_bisenet.progress import progress_bar
 
 FILES_SHOWN = 5
-"""So many files of a finding are listed."""
+"""So many files of a issue are listed."""
 
 
 @click.group("dataset")
@@ -69,9 +69,9 @@ def check(name, data_dir, json_file, page_file, classes_file, workers):
     if classes_file:
         write_text(classes_file, report.suggestions.classes)
     click.echo("\n".join(printable(line) for line in _report_lines(report)))
-    errors = [finding for finding in report.findings if finding.severity == "error"]
+    errors = [issue for issue in report.issues if issue.severity == "error"]
     if errors:
-        files = sum(len(finding.files) for finding in errors)
+        files = sum(len(issue.files) for issue in errors)
         raise UserError(f"{data_dir}: errors in {files} files, listed above")
 
 
@@ -144,14 +144,14 @@ def pack(name, data_dir, out, shard_size):
 def _report_lines(report) -> list[str]:
     """The report for people."""
     lines = [*_share_lines(report), "", *_split_lines(report), *_id_lines(report), ""]
-    for finding in report.findings:
-        lines += [*_finding_lines(finding), ""]
+    for issue in report.issues:
+        lines += [*_issue_lines(issue), ""]
     lines += _suggestion_lines(report.suggestions)
-    errors = sum(finding.severity == "error" for finding in report.findings)
-    if not report.findings:
+    errors = sum(issue.severity == "error" for issue in report.issues)
+    if not report.issues:
         lines.append("no errors, no warnings")
     elif not errors:
-        lines.append(f"no errors; warnings: {len(report.findings)}")
+        lines.append(f"no errors; warnings: {len(report.issues)}")
     return lines
 
 
@@ -204,14 +204,14 @@ def _ranges(ids) -> str:
     return ", ".join("-".join(map(str, run)) for run in runs) or "none"
 
 
-def _finding_lines(finding) -> list[str]:
-    lines = [f"{finding.severity}: {finding.rule}: {finding.message}"]
-    details = finding.details or ("",) * len(finding.files)
-    for path, detail in zip(finding.files[:FILES_SHOWN], details):
+def _issue_lines(issue) -> list[str]:
+    lines = [f"{issue.severity}: {issue.rule}: {issue.message}"]
+    details = issue.details or ("",) * len(issue.files)
+    for path, detail in zip(issue.files[:FILES_SHOWN], details):
         lines.append(f"    {path}: {detail}" if detail else f"    {path}")
-    if len(finding.files) > FILES_SHOWN:
-        lines.append(f"    and {len(finding.files) - FILES_SHOWN} more (--json names them)")
-    return [*lines, f"  cure: {finding.cure}"]
+    if len(issue.files) > FILES_SHOWN:
+        lines.append(f"    and {len(issue.files) - FILES_SHOWN} more (--json names them)")
+    return [*lines, f"  cure: {issue.cure}"]
 
 
 def _suggestion_lines(suggestions) -> list[str]:

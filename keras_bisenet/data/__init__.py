@@ -43,6 +43,8 @@ def load_dataset(
     """
     if name not in DATASETS:
         raise UsageError(f"no data set is named {name!r}: choose one of {', '.join(DATASETS)}")
+    if not Path(directory).exists():
+        raise UserError(f"{directory}: no such folder: check --data-dir")
     return DATASETS[name](Path(directory), name, on_problem or _raise_or_warn)
 
 

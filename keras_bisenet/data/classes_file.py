@@ -11,36 +11,56 @@
     background,0,0,0,0
     crack,255,255,0,0
 
-    # classes.txt: a name per line, with an id before it, a colour before or behind it, or neither
+    # classes.txt: a name per line, with an id before or behind it, a colour, or neither
     background
     crack
 
-A class without an id has its place in the file, from 0 on. The name `void`, `ignore` or `ignored`
-means pixels that do not count. `class_dict.csv`, CVAT's `labelmap.txt` and Roboflow's
-`_classes.csv` are read as well.
+A class without an id has its place in the file, from 0 on. The name `void`, `ignore` or
+`ignored` means pixels that do not count (the ignore label); so does labelme's `__ignore__`, which
+takes no place. The files that annotation tools and other programs write are read as well:
+see `FILES`. A row that can be read in two ways is refused rather than guessed at.
 """
 
 from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from keras_bisenet.data.problems import Problem
 from keras_bisenet.errors import UserError
+from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
 
+OWN_FILES = ("classes.yaml", "classes.yml", "classes.csv", "classes.txt")
 FILES = (
-    "classes.yaml",
-    "classes.yml",
-    "classes.csv",
-    "classes.txt",
+    *OWN_FILES,
     "class_dict.csv",
-    "labelmap.txt",
-    "_classes.csv",
+    "class_dict_seg.csv",
+    "label_class_dict.csv",
+    "labelmap.txt",  # CVAT
+    "label_colors.txt",
+    "class_names.txt",  # labelme
+    "labels.txt",  # labelme, PaddleSeg
+    "codes.txt",  # fastai's CamVid
+    "data.yaml",  # Ultralytics
+    "_classes.csv",  # Roboflow
 )
-VOID_NAMES = ("void", "ignore", "ignored")
+VOID_NAMES = ("void", "ignore", "ignored", "__ignore__", "_ignore_")
+PLACELESS = "__ignore__"
+"""labelme's name for what is ignored: the class behind it has the id 0."""
+
+# What the columns of a table, and the keys of YAML, may be called.
+NAME_KEYS = ("name", "class", "label", "class_name", "label_name", "class name", "classes", "names",
+             "labels", "category")  # fmt: skip
+ID_KEYS = ("id", "index", "value", "pixel value", "pixel_value", "class_id", "label_id", "classid",
+           "labelid", "class id", "label id", "number", "idx")  # fmt: skip
+COLOUR_KEYS = ("color", "colour", "rgb", "hex", "color_rgb")
+CHANNEL_KEYS = (("r", "red"), ("g", "green"), ("b", "blue"))
+KNOWN_KEYS = {*NAME_KEYS, *ID_KEYS, *COLOUR_KEYS, *(key for keys in CHANNEL_KEYS for key in keys)}
 
 Colour = tuple[int, int, int]
 
@@ -76,9 +96,11 @@ class DeclaredClasses:
     Args:
         path: The file.
         classes: The classes, in its order.
-        ignored_ids: Ids that mean void.
+        ignored_ids: Ids that mean void (the ignore label).
         ignored_colours: Colours that mean void.
         has_ids: Whether any id is in the file, rather than being a place in it.
+        shifted_by: The void name that stands before classes without ids, so that their ids may
+            be one less than their places (or one more, for labelme's, which takes no place).
     """
 
     path: Path
@@ -86,47 +108,83 @@ class DeclaredClasses:
     ignored_ids: tuple[int, ...]
     ignored_colours: tuple[Colour, ...]
     has_ids: bool
+    shifted_by: str | None = None
 
     @property
     def has_colours(self) -> bool:
         return all(declared.colour is not None for declared in self.classes)
 
+    @property
+    def meaning(self) -> tuple:
+        """What two files have in common that say the same."""
+        return self.classes, self.ignored_ids, self.ignored_colours
 
-def find_classes_file(directory: Path) -> Path | None:
-    """The classes file in `directory`, or None.
+
+def find_classes(directory: Path) -> DeclaredClasses | None:
+    """What the classes file in `directory` says; None where there is none.
+
+    One's own file goes before those that tools write.
 
     Raises:
-        UserError: When there are several.
+        UserError: When several say different things, or one cannot be read.
     """
-    found = [directory / name for name in FILES if (directory / name).is_file()]
-    if len(found) > 1:
-        raise UserError(f"{found[0]}: {found[1].name} lies beside it: keep one of the two")
+    paths = [directory / name for name in FILES if (directory / name).is_file()]
+    own = [path for path in paths if path.name in OWN_FILES]
+    found = [read_classes_file(path) for path in own or paths if own or not _lists_files(path)]
+    for other in found[1:]:
+        if other.meaning != found[0].meaning:
+            raise UserError(
+                f"{found[0].path}: {other.path.name} lies beside it and says something else: keep "
+                "one of the two"
+            )
     return found[0] if found else None
+
+
+def unread_classes_files(directory: Path) -> list[Problem]:
+    """A warning for each file that may name classes, by its name, and that nobody reads."""
+    return [
+        Problem(
+            "unread-file",
+            "warning",
+            "this file may name the classes, and is not read",
+            (path,),
+            "write what it says into a classes.csv",
+        )
+        for path in sorted(directory.iterdir())
+        if path.is_file()
+        and path.name not in FILES
+        and path.suffix.lower() in (".txt", ".csv", ".yaml", ".yml", ".json", ".pbtxt", ".xml")
+        and re.search("class|label|categor|palette|colou?r", path.stem.lower())
+    ]
 
 
 def read_classes_file(path: Path) -> DeclaredClasses:
     """Reads a classes file.
 
     Raises:
-        UserError: When it is no such file, or says something twice.
+        UserError: When it is no such file, says something twice, or can be read in two ways.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text file in UTF-8: save it as one") from error
+    text = _text(path)
     ignored: list = []
     if path.suffix in (".yaml", ".yml"):
         entries, ignored = _from_yaml(path, text)
     else:
         entries = _from_rows(path, text)
-    classes, ignored_ids, ignored_colours = [], [], []
-    for place, entry in enumerate(entries):
+    has_ids = any(entry.id is not None for entry in entries)
+    classes, ignored_ids, ignored_colours, shifted_by = [], [], [], None
+    place = 0
+    for entry in entries:
+        is_void = entry.name.lower() in VOID_NAMES
         number = place if entry.id is None else entry.id
-        if entry.name.lower() in VOID_NAMES:
-            ignored_ids.append(number)
-            ignored_colours += [entry.colour] if entry.colour else []
-        else:
+        takes_no_place = entry.id is None and entry.name.lower() == PLACELESS
+        place += not takes_no_place
+        if not is_void:
             classes.append(DeclaredClass(entry.name, number, entry.colour))
+            continue
+        if entry.id is None and not has_ids and entry is not entries[-1]:
+            shifted_by = entry.name
+        ignored_ids += [] if takes_no_place else [number]
+        ignored_colours += [entry.colour] if entry.colour else []
     for value in ignored:
         if isinstance(value, int):
             ignored_ids.append(_id(path, value))
@@ -142,8 +200,30 @@ def read_classes_file(path: Path) -> DeclaredClasses:
         tuple(classes),
         tuple(ignored_ids),
         tuple(ignored_colours),
-        has_ids=any(entry.id is not None for entry in entries),
+        has_ids,
+        shifted_by,
     )
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # what Windows calls Unicode
+            return data.decode("utf-16")
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text file in UTF-8: save it as one") from error
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}: see that it can be read") from error
+
+
+def _lists_files(path: Path) -> bool:
+    """Whether a text file lists images rather than classes."""
+    words = _text(path).split()
+    return any(word.lower().endswith(IMAGE_SUFFIXES) for word in words)
+
+
+# === YAML ===
 
 
 def _from_yaml(path: Path, text: str) -> tuple[list[Entry], list]:
@@ -159,10 +239,11 @@ def _from_yaml(path: Path, text: str) -> tuple[list[Entry], list]:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where else ""
         raise UserError(f"{path}: no YAML that can be read{line}: mend it") from error
-    ignored = []
+    ignored, count = [], None
     if isinstance(content, dict) and {"classes", "names"} & content.keys():
         ignored = content.get("ignore") or []
         ignored = ignored if isinstance(ignored, list) else [ignored]
+        count = content.get("nc")
         content = content.get("classes", content.get("names"))
     if isinstance(content, dict):  # id: name
         content = [
@@ -171,20 +252,36 @@ def _from_yaml(path: Path, text: str) -> tuple[list[Entry], list]:
         ]
     if not isinstance(content, list):
         raise UserError(f"{path}: no list of classes: write 'classes:' and a '- name' per line")
+    if isinstance(count, int) and count != len(content):
+        raise UserError(f"{path}: nc is {count}, and there are {len(content)} names: mend one")
     return [_yaml_entry(path, entry) for entry in content], ignored
 
 
 def _yaml_entry(path: Path, entry) -> Entry:
     if not isinstance(entry, dict):
-        return Entry(str(entry))
-    if "name" not in entry:
+        return Entry(_yaml_name(path, entry))
+    values = {str(key).lower(): value for key, value in entry.items()}
+    _refuse_unknown_numbers(path, values)
+    name = next((values[key] for key in NAME_KEYS if key in values), None)
+    if name is None:
         raise UserError(f"{path}: a class without a name ({entry}): write 'name:' in it")
-    colour = entry.get("color", entry.get("colour"))
+    number = next((values[key] for key in ID_KEYS if values.get(key) is not None), None)
+    colour = next((values[key] for key in COLOUR_KEYS if values.get(key) is not None), None)
     return Entry(
-        str(entry["name"]),
-        None if entry.get("id") is None else _id(path, entry["id"]),
+        _yaml_name(path, name),
+        None if number is None else _id(path, number),
         None if colour is None else _colour(path, colour),
     )
+
+
+def _yaml_name(path: Path, name) -> str:
+    """The name; YAML takes `no`, `off` and `null` for something else."""
+    if isinstance(name, (str, int)) and not isinstance(name, bool):
+        return str(name)
+    raise UserError(f"{path}: YAML reads a class as {name!r}: put its name in quotes")
+
+
+# === Rows ===
 
 
 def _from_rows(path: Path, text: str) -> list[Entry]:
@@ -192,25 +289,32 @@ def _from_rows(path: Path, text: str) -> list[Entry]:
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if not lines:
         return []
-    header = [name.strip().lower() for name in re.split("[,;\t]", lines[0])]
-    if len(header) > 1 and {"name", "class", "label"} & set(header):
-        separator = next(mark for mark in ",;\t" if mark in lines[0])
-        rows = csv.reader(lines[1:], delimiter=separator, skipinitialspace=True)
-        return [_headed_row(path, dict(zip(header, row))) for row in rows]
-    rows = [_numbers_around(line) for line in lines]
-    with_ids = all(len(before) in (1, 4) for before, _, _ in rows)
-    return [_plain_row(path, line, row, with_ids) for line, row in zip(lines, rows)]
+    separator = next((mark for mark in ",;\t" if mark in lines[0]), None)
+    header = [name.strip().strip('"').lower() for name in lines[0].split(separator or ",")]
+    if set(NAME_KEYS) & set(header) and (len(header) > 1 or header[0] in NAME_KEYS):
+        rows = csv.reader(lines[1:], delimiter=separator or ",", skipinitialspace=True)
+        return [_headed_row(path, header, row) for row in rows]
+    return _plain_rows(path, lines)
 
 
-def _headed_row(path: Path, row: dict[str, str]) -> Entry:
+def _headed_row(path: Path, header: list[str], cells: list[str]) -> Entry:
+    if len(cells) > len(header) and any(cell.strip() for cell in cells[len(header) :]):
+        raise UserError(
+            f"{path}: more columns than the header names ({', '.join(cells)}): put a name with a "
+            "comma in quotes"
+        )
+    row = {key: cell.strip() for key, cell in zip(header, cells)}
+
     def first(*names):
-        return next((row[name].strip() for name in names if row.get(name, "").strip()), None)
+        return next((row[name] for name in names if row.get(name)), None)
 
-    name = first("name", "class", "label")
+    name = first(*NAME_KEYS)
     if name is None:
-        raise UserError(f"{path}: a class without a name ({', '.join(row.values())}): name it")
-    number, colour = first("id", "index", "value", "pixel value"), first("color", "colour")
-    channels = [first("r", "red"), first("g", "green"), first("b", "blue")]
+        raise UserError(f"{path}: a class without a name ({', '.join(cells)}): name it")
+    number, colour = first(*ID_KEYS), first(*COLOUR_KEYS)
+    if number is None:
+        _refuse_unknown_numbers(path, row)
+    channels = [first(*keys) for keys in CHANNEL_KEYS]
     if colour is None and None not in channels:
         colour = channels
     return Entry(
@@ -220,27 +324,71 @@ def _headed_row(path: Path, row: dict[str, str]) -> Entry:
     )
 
 
-def _numbers_around(line: str) -> tuple[list[str], str, list[str]]:
-    """The numbers at the beginning of a line, the name, and those at its end."""
-    words = re.sub("[,;:\t]+", " ", line).split()
+def _refuse_unknown_numbers(path: Path, values: dict) -> None:
+    """A number under a name that is not known may be an id, without which names would shift."""
+    for key, value in values.items():
+        if key not in KNOWN_KEYS and re.fullmatch(r"\s*\d+\s*", str(value)):
+            raise UserError(f"{path}: what {key!r} means is not known: call it id, r, g or b")
+
+
+class _Row(NamedTuple):
+    """A line's words: the numbers at its beginning, the name, and the numbers at its end."""
+
+    line: str
+    before: list[str]
+    name: str
+    behind: list[str]
+
+
+def _plain_rows(path: Path, lines: list[str]) -> list[Entry]:
+    """Rows without a header, of which all must have one form."""
+    rows = [_row(line) for line in lines]
+    forms = Counter((len(row.before), len(row.behind)) for row in rows)
+    if forms.keys() == {(0, 1)} and len({row.name for row in rows}) < len(rows):
+        return [Entry(f"{row.name} {row.behind[0]}") for row in rows]  # class 1, class 2, ...
+    form, rarest = forms.most_common()[0][0], forms.most_common()[-1][0]
+    if len(forms) > 1 or form not in _FORMS:
+        odd = next(row for row in rows if (len(row.before), len(row.behind)) == rarest)
+        raise UserError(
+            f"{path}: {odd.line.strip()!r} can be read in several ways: write a header, such as "
+            "name,id,r,g,b, and what stands below it"
+        )
+    number, colour = _FORMS[form]
+    return [
+        Entry(
+            row.name,
+            _id(path, number(row)) if number else None,
+            _colour(path, colour(row)) if colour else None,
+        )
+        for row in rows
+    ]
+
+
+# Numbers before and behind the name -> where the id is, and where the colour.
+_FORMS = {
+    (0, 0): (None, None),
+    (1, 0): (lambda row: row.before[0], None),
+    (0, 1): (lambda row: row.behind[0], None),
+    (3, 0): (None, lambda row: row.before),
+    (0, 3): (None, lambda row: row.behind),
+    (1, 3): (lambda row: row.before[0], lambda row: row.behind),
+    (3, 1): (lambda row: row.behind[0], lambda row: row.before),
+    (4, 0): (lambda row: row.before[0], lambda row: row.before[1:]),
+}
+
+
+def _row(line: str) -> _Row:
+    if "::" in line:  # CVAT: label:color_rgb:parts:actions
+        name, colour = line.split(":")[:2]
+        return _Row(line, [], name.strip(), colour.replace(",", " ").split())
+    words = re.sub("[,;:=\t]+", " ", line).split()
     start, end = 0, len(words)
     while start < end - 1 and words[start].isdigit():
         start += 1
     while end > start + 1 and words[end - 1].isdigit():
         end -= 1
-    return words[:start], " ".join(words[start:end]), words[end:]
-
-
-def _plain_row(path: Path, line: str, row, with_ids: bool) -> Entry:
-    before, name, behind = row
-    number = _id(path, before[0]) if with_ids else None
-    colour = before[1:] if with_ids else before
-    if len(colour) == 3 and not behind:
-        return Entry(name, number, _colour(path, colour))
-    if not colour and len(behind) == 3:
-        return Entry(name, number, _colour(path, behind))
-    # Numbers that are neither an id nor a colour belong to the name: "class 1".
-    return Entry(" ".join([*colour, name, *behind]), number)
+    name = " ".join(words[start:end]).strip("\"'")
+    return _Row(line, words[:start], name, words[end:])
 
 
 def _id(path: Path, value) -> int:

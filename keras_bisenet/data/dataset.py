@@ -13,11 +13,20 @@ from PIL import Image
 from keras_bisenet.data.masks import read_colours, read_mask
 from keras_bisenet.data.problems import Problem, SampleError
 from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.imaging.reading import read_image
-from keras_bisenet.label_map import ColourMap, LabelMap, UnknownColourError, UnknownIdError
+from keras_bisenet.imaging.reading import EXIF_SUFFIXES, exif_orientation, read_image
+from keras_bisenet.label_map import (
+    VOID,
+    ColourMap,
+    LabelMap,
+    UnknownColourError,
+    UnknownIdError,
+)
 
 ASPECT_TOLERANCE = 0.03
 """A mask of another size than its image is resized if the aspect ratios differ by no more."""
+
+NEAR_COLOUR = 16
+"""Colours that are off by no more were changed by a program, and are no other classes."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class Dataset:
         soft_edges: Whether the masks are black and white with grey edges: each pixel then has the
             nearer of the two.
         unknown_cure: What to do where a mask holds what is not declared.
+        image_range: What is white in images of more than 8 bits; None where each file tells.
     """
 
     name: str
@@ -64,6 +74,7 @@ class Dataset:
     read_ids: Callable[[Path], np.ndarray] = read_mask
     soft_edges: bool = False
     unknown_cure: str = "relabel them, or set them to void"
+    image_range: float | None = None
 
     def split(self, name: str) -> tuple[Sample, ...]:
         """The samples of a split.
@@ -75,6 +86,24 @@ class Dataset:
             known = ", ".join(self.splits)
             raise UsageError(f"{self.name} has no split {name!r}: choose one of {known}")
         return self.splits[name]
+
+    def require_labels(self, split: str) -> None:
+        """Refuses a split without one labelled pixel, on which nothing can be learnt or measured.
+
+        Masks are read until one has a label, which is the first as a rule.
+
+        Raises:
+            UserError: When all its masks are void (the ignore label) all over, or one is bad.
+            UsageError: When the data set has no such split.
+        """
+        samples = self.split(split)
+        for sample in samples:
+            if (self.read(sample)[1] != VOID).any():
+                return
+        raise UserError(
+            f"{samples[0].mask.parent if samples else self.name}: every mask of {split} is void "
+            "all over, so that there is no pixel to count: label them, or use another split"
+        )
 
     def read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         """Reads one sample.
@@ -93,21 +122,31 @@ class Dataset:
         """Reads one sample, and says what had to be done to it.
 
         The only warnings are `mask-resized`, for a mask of another size than its image's and the
-        same aspect, and `mask-thresholded`, for grey edges between black and white.
+        same aspect, `mask-thresholded`, for grey edges between black and white, and
+        `turned-image`, for an image that its EXIF data turn over and a mask that has none.
 
         Raises:
             SampleError: A `UserError` with the problem: `unreadable-image`, `unreadable-mask`,
                 `jpeg-mask`, `colour-mask`, `unknown-ids`, `unknown-colours` or `size-mismatch`.
         """
         try:
-            image = read_image(sample.image)
+            image = self.read_image(sample)
         except UserError as error:
             raise SampleError(_unreadable_image(sample, error)) from error
         warnings = []
         class_ids = self._class_ids(sample, self.read_raw(sample), warnings)
         if image.shape[:2] != class_ids.shape:
             class_ids = _resized(sample, class_ids, image.shape[:2], warnings)
+        warnings += _turned(sample, image.shape[:2])
         return Pair(image, class_ids, tuple(warnings))
+
+    def read_image(self, sample: Sample) -> np.ndarray:
+        """The image of one sample: uint8 `[height, width, 3]`.
+
+        Raises:
+            UserError: When it cannot be read.
+        """
+        return read_image(sample.image, self.image_range)
 
     def read_raw(self, sample: Sample) -> np.ndarray:
         """What a mask file holds before the label map.
@@ -145,14 +184,26 @@ class Dataset:
         )
 
     def _unknown_colours(self, sample: Sample, error: UnknownColourError) -> Problem:
+        off = _distance(error.colours, self.colours.colours)
+        near = off <= NEAR_COLOUR and len(error.colours) > 2
         return Problem(
             "unknown-colours",
             "error",
             f"the mask holds colours that stand for no class of {self.name}: "
-            f"{_some(error.colours, 4)}",
+            f"{_some(error.colours, 4)}"
+            + (f" (off by {off} at most from a class' colour)" if near else ""),
             (sample.mask,),
-            self.unknown_cure,
+            "it was a JPEG once, or was resized smoothly: export it again as PNG, and resize masks "
+            "with nearest neighbour alone"
+            if near
+            else self.unknown_cure,
         )
+
+
+def _distance(colours: Sequence, known: Sequence) -> int:
+    """By how much a channel of `colours` differs from the nearest of the known ones, at most."""
+    values, known = np.array(colours[:4096], int), np.array(known, int)
+    return int(np.abs(values[:, None] - known[None]).max(axis=2).min(axis=1).max())
 
 
 def _unreadable_image(sample: Sample, error: UserError) -> Problem:
@@ -177,6 +228,25 @@ def _resized(sample: Sample, class_ids: np.ndarray, size, warnings: list[Problem
     # Nearest neighbour: between two ids lies no third.
     resized = Image.fromarray(class_ids).resize((size[1], size[0]), Image.Resampling.NEAREST)
     return np.array(resized)
+
+
+def _turned(sample: Sample, size: Sequence[int]) -> list[Problem]:
+    """What to know of an image that EXIF data turn, where sizes do not tell if its mask was."""
+    if sample.image.suffix.lower() not in EXIF_SUFFIXES:
+        return []
+    orientation = exif_orientation(sample.image)
+    keeps_size = orientation in (2, 3, 4) or (orientation > 4 and size[0] == size[1])
+    if not keeps_size or exif_orientation(sample.mask) != 1:
+        return []
+    return [
+        Problem(
+            "turned-image",
+            "warning",
+            f"the image's EXIF orientation ({orientation}) turns it, and its mask has none",
+            (sample.image, sample.mask),
+            "look whether they fit (keras-bisenet dataset show); save the image upright if not",
+        )
+    ]
 
 
 def _same_aspect(a: Sequence[int], b: Sequence[int]) -> bool:

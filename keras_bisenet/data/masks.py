@@ -1,34 +1,51 @@
-"""Reading mask files: ids or colours, as they are in the file."""
+"""Reading mask files: ids or colours, as they are in the file.
+
+A mask may be grey, of a palette, of colours, or have its shape in the alpha channel alone.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from keras_bisenet.data.problems import Problem, SampleError
-from keras_bisenet.label_map import colour_codes, colours_of_codes
+from keras_bisenet.label_map import VOID, colour_codes, colours_of_codes
+
+Colour = tuple[int, int, int]
 
 
-def read_mask(path) -> np.ndarray:
+def read_mask(path, palette: Sequence[Colour | None] = ()) -> np.ndarray:
     """Reads a mask of ids.
 
     A palette image gives its indices, an image of 1 bit 0 and 1, one of 16 bits its values if
     they fit into 8, one whose colour channels are all equal that channel.
 
+    Args:
+        path: The file.
+        palette: The colour of each id in the other masks, None for one that they do not have. A
+            palette image that shows an id in another colour numbers its colours otherwise.
+
     Returns:
         uint8 `[height, width]`.
 
     Raises:
-        SampleError: `unreadable-mask`, `jpeg-mask`, `unknown-ids` for ids above 255, or
-            `colour-mask` when the file holds colours.
+        SampleError: `unreadable-mask`, `jpeg-mask`, `transparent-mask`, `unknown-ids` for ids
+            above 255, `palette-differs`, or `colour-mask` when the file holds colours.
     """
     path = Path(path)
     pixels = read_mask_pixels(path)
+    if palette and pixels.ndim == 2:
+        own = read_palette(path)
+        for number in np.flatnonzero(np.bincount(pixels.reshape(-1))) if own else ():
+            if number != VOID and palette[number] not in (None, own[number]):
+                raise SampleError(palette_problem(path, number, own[number], palette[number]))
     if pixels.ndim == 3:
         found = frequent_colours(pixels)
         shown = ", ".join(str(colour) for colour in found[:3])
@@ -44,6 +61,26 @@ def read_mask(path) -> np.ndarray:
             found,
         )
     return pixels
+
+
+def read_alpha(path) -> np.ndarray:
+    """The alpha channel of a mask that has its shape there, as uint8 `[height, width]`.
+
+    Raises:
+        SampleError: `unreadable-mask`, `jpeg-mask`, or `transparent-mask` where it has none.
+    """
+    with _opened(Path(path)) as image:
+        if not _has_alpha(image):
+            raise SampleError(
+                Problem(
+                    "transparent-mask",
+                    "error",
+                    "the mask has no alpha channel, and other masks have their shape there",
+                    (Path(path),),
+                    "save all masks in one form",
+                )
+            )
+        return np.array(image.getchannel("A"))
 
 
 def read_colours(path) -> np.ndarray:
@@ -69,33 +106,95 @@ def read_mask_pixels(path: Path, expand_palette: bool = False) -> np.ndarray:
     Raises:
         SampleError: As `read_mask`.
     """
+    with _opened(path) as image:
+        if image.mode == "P" and not expand_palette:
+            return np.array(image)
+        if image.mode == "1" and expand_palette:
+            image = image.convert("L")  # white is white, not 1
+        if _has_alpha(image):
+            _refuse_hidden(path, image)
+        if image.mode not in ("1", "L", "RGB") and not image.mode.startswith(("I", "F")):
+            image = image.convert("L" if image.mode == "LA" else "RGB")
+        pixels = np.array(image)
+    if pixels.ndim == 3:
+        grey = pixels[..., 0]
+        same = (grey == pixels[..., 1]).all() and (grey == pixels[..., 2]).all()
+        return np.ascontiguousarray(grey) if same else pixels
+    return _eight_bits(path, pixels)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The mask as an image that is upright and decoded.
+
+    Raises:
+        SampleError: `unreadable-mask`, `jpeg-mask`.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images, and of odd metadata
             with Image.open(path) as opened:
                 _refuse_lossy(path, opened)
                 image = ImageOps.exif_transpose(opened)
-                if image.mode == "P" and not expand_palette:
-                    return np.array(image)
-                if image.mode == "1" and expand_palette:
-                    image = image.convert("L")  # white is white, not 1
-                if image.mode not in ("1", "L", "RGB") and not image.mode.startswith(("I", "F")):
-                    image = image.convert("L" if image.mode == "LA" else "RGB")
-                pixels = np.array(image)
+                image.load()
     except FileNotFoundError:
         raise _unreadable(path, "there is no such mask", "add it, or remove its image") from None
     except Image.UnidentifiedImageError:
+        if not path.stat().st_size:
+            raise _unreadable(path, "an empty file (0 bytes)", "copy it again") from None
         raise _unreadable(path, "no image in a format known here", "save it as PNG") from None
     except Image.DecompressionBombError:
         raise _unreadable(path, "too large a mask", "scale it and its image down first") from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise _unreadable(path, error.strerror, "name a mask that can be read") from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
         # All of these come from Pillow's decoders.
         raise _unreadable(path, f"a damaged mask ({error})", "copy it again") from error
-    if pixels.ndim == 3:
-        grey = pixels[..., 0]
-        same = (grey == pixels[..., 1]).all() and (grey == pixels[..., 2]).all()
-        return np.ascontiguousarray(grey) if same else pixels
-    return _eight_bits(path, pixels)
+    yield image
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("LA", "PA", "RGBA", "La", "RGBa")
+
+
+def alpha_and_colour(path: Path) -> tuple[np.ndarray, Colour] | None:
+    """A mask's alpha channel, and its colour if it has one alone; None for all other masks.
+
+    Raises:
+        SampleError: `unreadable-mask`, `jpeg-mask`.
+    """
+    with _opened(path) as image:
+        if not _has_alpha(image):
+            return None
+        colours = image.convert("RGB").getcolors(1)
+        return (np.array(image.getchannel("A")), colours[0][1]) if colours else None
+
+
+def _refuse_hidden(path: Path, image: Image.Image) -> None:
+    """Refuses a mask that would be something else with its transparency.
+
+    Transparent pixels of one colour, on which other colours lie, are a background.
+    """
+    alpha = np.array(image.getchannel("A"))
+    if alpha.min() == 255:
+        return
+    colours = np.array(image.convert("RGB"))
+    varies = (colours != colours[0, 0]).any()
+    hidden = colour_codes(colours[alpha == 0])
+    if (varies or alpha.min() == alpha.max()) and (hidden == hidden[:1]).all():
+        return
+    message = "the mask has parts that are transparent, with all kinds of colours below them"
+    if not varies:
+        message = "the mask has one colour alone, and its shape in the alpha channel"
+    raise SampleError(
+        Problem(
+            "transparent-mask",
+            "error",
+            message,
+            (path,),
+            "save the masks without transparency, each class in a colour or with an id",
+        )
+    )
 
 
 def read_palette(path: Path) -> tuple[tuple[int, int, int], ...]:
@@ -136,6 +235,20 @@ def _refuse_lossy(path: Path, image: Image.Image) -> None:
                 "export the masks as PNG from where they were made",
             )
         )
+
+
+def palette_problem(path: Path, number: int, own: Colour, other: Colour, elsewhere="") -> Problem:
+    """A palette image that shows an id in another colour than other masks do."""
+    return Problem(
+        "palette-differs",
+        "error",
+        f"the mask's palette shows the id {number} in the colour {own}, and {other} is its colour "
+        f"in {elsewhere or 'other masks'}: the ids of one may mean other classes than those of "
+        "the other",
+        (path,),
+        "give each class its colour in a classes.csv, so that masks are read by colour, or save "
+        "all masks with one palette",
+    )
 
 
 def _eight_bits(path: Path, pixels: np.ndarray) -> np.ndarray:

@@ -3,14 +3,84 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from keras_bisenet.data.dataset import Sample
 from keras_bisenet.data.pairing import OnProblem
 from keras_bisenet.data.problems import Problem
+from keras_bisenet.errors import UsageError
 
 VAL_SHARE = 0.2
+
+SEQUENCE_WORDS = "frame|video|seq|clip|cam|scene|drive"
+"""Names with one of these are taken for those of frames."""
+
+
+def sequence_of(stem: str) -> str:
+    """The name of the sequence that a frame belongs to: what stands before its last number."""
+    return re.sub(r"[_\-. ]*\d+$", "", stem)
+
+
+def grouping(split_by: str) -> Callable[[Sample], str]:
+    """What puts samples into groups that a split does not tear.
+
+    Args:
+        split_by: `sequence` (the name before the last number), `folder`, or a regular expression
+            that is searched for in the images' paths: its first group, or all of it, is the name
+            of the group.
+
+    Raises:
+        UsageError: When it is no regular expression.
+    """
+    if split_by == "sequence":
+        return lambda sample: sequence_of(sample.image.stem)
+    if split_by == "folder":
+        return lambda sample: sample.image.parent.as_posix()
+    try:
+        pattern = re.compile(split_by)
+    except re.error as error:
+        raise UsageError(f"--split-by {split_by!r}: no regular expression ({error})") from error
+
+    def group(sample: Sample) -> str:
+        found = pattern.search(sample.image.as_posix())
+        if not found:
+            raise UsageError(
+                f"--split-by {split_by!r}: is not in {sample.image}: choose an expression that is "
+                "in the path of every image"
+            )
+        return found[1] if pattern.groups else found[0]
+
+    return group
+
+
+def split_by_group(
+    samples: Sequence[Sample], group: Callable[[Sample], str]
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Divides samples as `split_train_val` does, but whole groups: the first of them, by a hash of
+    their names, that hold a fifth of the samples together.
+
+    Raises:
+        UsageError: When there is one group alone.
+    """
+    members: dict[str, list[Sample]] = {}
+    for sample in samples:
+        members.setdefault(group(sample), []).append(sample)
+    if len(members) < 2:
+        raise UsageError(
+            f"--split-by puts all {len(samples)} images into one group, {next(iter(members), '')}: "
+            "choose what differs between those for training and for validation"
+        )
+    val: set[Sample] = set()
+    for key in sorted(members, key=_hash)[:-1]:
+        # The next group, if that comes closer to a fifth than to leave it out.
+        if not val or len(val) + len(members[key]) / 2 <= VAL_SHARE * len(samples):
+            val |= {*members[key]}
+    return (
+        tuple(sample for sample in samples if sample not in val),
+        tuple(sample for sample in samples if sample in val),
+    )
 
 
 def split_train_val(
@@ -64,4 +134,4 @@ def hold_out_val(
 
 
 def _hash(stem: str) -> str:
-    return hashlib.sha256(stem.encode("utf-8")).hexdigest()
+    return hashlib.sha256(stem.encode("utf-8", "surrogateescape")).hexdigest()

@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_bisenet.data.check.report import Finding, Report, SplitReport
+from keras_bisenet.data.check.check_result import CheckResult
+from keras_bisenet.data.check.issue import Issue
+from keras_bisenet.data.check.split_statistics import SplitStatistics
 from keras_bisenet.data.dataset import Dataset, Sample
 from keras_bisenet.errors import UserError
 from keras_bisenet.imaging.drawing import colorize, overlay
@@ -39,7 +41,7 @@ UNKNOWN = (255, 0, 200)
 Progress = Callable[[int], None]
 
 
-def page(report: Report, progress: Progress | None = None) -> str:
+def page(report: CheckResult, progress: Progress | None = None) -> str:
     """The report as an HTML document.
 
     Args:
@@ -64,9 +66,9 @@ def page(report: Report, progress: Progress | None = None) -> str:
     return _DOCUMENT.format(title=name, style=_STYLE, body="\n".join(sections))
 
 
-def num_pictures(report: Report) -> int:
+def num_pictures(report: CheckResult) -> int:
     """How many pairs of files the page shows."""
-    return sum(len(finding.samples[:PER_FINDING]) for finding in report.findings) + sum(
+    return sum(len(finding.samples[:PER_FINDING]) for finding in report.issues) + sum(
         len(_spread(split.samples)) for split in report.splits.values()
     )
 
@@ -74,14 +76,14 @@ def num_pictures(report: Report) -> int:
 # --- sections ---
 
 
-def _verdict(report: Report) -> str:
-    errors = sum(finding.severity == "error" for finding in report.findings)
-    if not report.findings:
+def _verdict(report: CheckResult) -> str:
+    errors = sum(finding.severity == "error" for finding in report.issues)
+    if not report.issues:
         return "Nothing is wrong with this data set."
-    return f"Errors: {errors}. Warnings: {len(report.findings) - errors}."
+    return f"Errors: {errors}. Warnings: {len(report.issues) - errors}."
 
 
-def _tiles(report: Report) -> str:
+def _tiles(report: CheckResult) -> str:
     tiles = []
     for name, split in report.splits.items():
         bad = len(split.samples) - split.good
@@ -95,13 +97,13 @@ def _tiles(report: Report) -> str:
     return f'<dl class="tiles">{"".join(tiles)}</dl>'
 
 
-def _findings(report: Report, step: Progress) -> str:
-    if not report.findings:
+def _findings(report: CheckResult, step: Progress) -> str:
+    if not report.issues:
         return "<p>None.</p>"
-    return "".join(_finding(report.dataset, finding, step) for finding in report.findings)
+    return "".join(_finding(report.dataset, finding, step) for finding in report.issues)
 
 
-def _finding(dataset: Dataset, finding: Finding, step: Progress) -> str:
+def _finding(dataset: Dataset, finding: Issue, step: Progress) -> str:
     pictures = _pictures(dataset, finding.samples[:PER_FINDING], step)
     return (
         f'<article class="{finding.severity}"><h3><span>{finding.severity}</span> '
@@ -110,7 +112,7 @@ def _finding(dataset: Dataset, finding: Finding, step: Progress) -> str:
     )
 
 
-def _files(finding: Finding) -> str:
+def _files(finding: Issue) -> str:
     if not finding.files:
         return ""
     details = finding.details or ("",) * len(finding.files)
@@ -127,7 +129,7 @@ def _files(finding: Finding) -> str:
     )
 
 
-def _class_table(report: Report) -> str:
+def _class_table(report: CheckResult) -> str:
     labels = report.dataset.label_map
     shares = [split.shares(labels.num_classes) for split in report.splits.values()]
     largest = max(max(share.max() for share in shares), 1e-9)
@@ -147,11 +149,11 @@ def _class_table(report: Report) -> str:
     )
 
 
-def _samples(dataset: Dataset, split: SplitReport, step: Progress) -> str:
+def _samples(dataset: Dataset, split: SplitStatistics, step: Progress) -> str:
     return _pictures(dataset, _spread(split.samples), step)
 
 
-def _suggestions(report: Report) -> str:
+def _suggestions(report: CheckResult) -> str:
     suggestions = report.suggestions
     options = [f"--size {suggestions.to_json()['size']}"] if suggestions.size else []
     if suggestions.class_weights:

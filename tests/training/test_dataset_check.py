@@ -43,7 +43,7 @@ def check(directory, name="streets"):
 
 
 def findings_of(directory, name="streets"):
-    return check(directory, name).findings
+    return check(directory, name).issues
 
 
 def only_finding(directory, name="streets"):
@@ -84,7 +84,7 @@ def save_folder(directory, pairs, classes=None):
 
 def test_streets_have_no_findings(streets):
     report = check(streets)
-    assert report.findings == [] and report.passed
+    assert report.issues == [] and report.passed
     assert {name: split.good for name, split in report.splits.items()} == NUM_PAIRS
 
 
@@ -113,7 +113,7 @@ def test_a_part_of_camvid_has_no_findings(camvid, tmp_path):
 @pytest.mark.slow
 def test_camvid_has_no_findings(camvid):
     report = check(camvid, "camvid")
-    assert report.findings == []
+    assert report.issues == []
     assert {name: split.good for name, split in report.splits.items()} == {
         "train": 367,
         "val": 101,
@@ -160,14 +160,12 @@ def test_orphans(data):
     (data / "val" / mask.name).unlink()
     report = check(data)
     assert not report.passed
-    assert [(f.rule, f.severity, f.files) for f in report.findings] == [
+    assert [(f.rule, f.severity, f.files) for f in report.issues] == [
         ("missing-mask", "error", (image,)),
         ("missing-image", "error", (mask,)),
     ]
-    assert report.findings[0].message == "there is no mask for this image"
-    assert report.findings[0].cure == (
-        f"add {data / 'trainannot' / image.name} or remove the image"
-    )
+    assert report.issues[0].message == "there is no mask for this image"
+    assert report.issues[0].cure == (f"add {data / 'trainannot' / image.name} or remove the image")
     assert len(report.splits["train"].samples) == 7 and len(report.splits["val"].samples) == 2
 
 
@@ -190,12 +188,12 @@ def test_truncated_files(data):
     for path in (image, mask):
         path.write_bytes(path.read_bytes()[:300])
     report = check(data)
-    found = [(f.rule, f.severity, f.files, f.cure) for f in report.findings]
+    found = [(f.rule, f.severity, f.files, f.cure) for f in report.issues]
     assert found == [
         ("unreadable-image", "error", (image,), "copy it again"),
         ("unreadable-mask", "error", (mask,), "copy it again"),
     ]
-    assert all("damaged" in finding.message for finding in report.findings)
+    assert all("damaged" in finding.message for finding in report.issues)
     assert report.splits["train"].good == 7 and report.splits["test"].good == 2
     assert report.splits["test"].sizes == {(64, 96): 3}  # its image is sound
 
@@ -228,7 +226,7 @@ def test_masks_of_half_the_size_are_counted_in_a_warning(data):
     for path in (data / "valannot").iterdir():
         change(path, lambda ids: np.ascontiguousarray(ids[::2, ::2]))
     report = check(data)
-    (finding,) = report.findings
+    (finding,) = report.issues
     assert report.passed and (finding.rule, finding.severity) == ("mask-resized", "warning")
     assert finding.message == "masks of another size than their images: 3"
     assert finding.details[0] == "the mask is 32x48, its image 64x96"
@@ -294,7 +292,7 @@ def test_a_class_that_nobody_declared(data):
     for path in mask_files(data):
         change(path, lambda ids: np.where(ids == 8, 12, ids).astype(np.uint8))
     report = check(data)
-    assert "unknown-ids" in {finding.rule for finding in report.findings}
+    assert "unknown-ids" in {finding.rule for finding in report.issues}
     assert '  - {name: "class 12", id: 12}' in report.suggestions.classes
     assert report.suggestions.classes_differ
 
@@ -304,7 +302,7 @@ def test_masks_of_colours(data):
     for path in mask_files(data):
         change(path, lambda ids: palette[ids])
     report = check(data)
-    (finding,) = report.findings
+    (finding,) = report.issues
     assert (finding.rule, finding.severity) == ("colour-mask", "error")
     assert len(finding.files) == 14 and finding.message.endswith("class ids are expected: 14")
     assert '  - {name: "#784b8c", color: [120, 75, 140]}' in report.suggestions.classes
@@ -358,7 +356,7 @@ def test_an_image_in_two_splits(data):
             data / f"train{folder}" / "street_00005.png", data / f"val{folder}" / "renamed.png"
         )
     report = check(data)
-    (finding,) = report.findings
+    (finding,) = report.issues
     assert (finding.rule, finding.severity) == ("leaking-split", "error")
     assert finding.files == (data / "val" / "renamed.png",)
     assert finding.details == (f"is {data / 'train' / 'street_00005.png'}",)
@@ -478,7 +476,7 @@ def test_the_suggested_classes_can_be_used(tmp_path, scenes):
     assert report.suggestions.classes_differ
     (tmp_path / "classes.yaml").write_text(report.suggestions.classes)
     again = check(tmp_path, "folder")
-    assert again.findings == [] and again.dataset.label_map == report.dataset.label_map
+    assert again.issues == [] and again.dataset.label_map == report.dataset.label_map
 
 
 # === Many pairs ===

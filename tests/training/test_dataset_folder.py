@@ -319,7 +319,7 @@ def test_a_black_and_a_coloured_class(tmp_path):
 
 
 def test_a_part_of_many_masks_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_bisenet.data.coding.SCANNED", 3)
+    monkeypatch.setattr("keras_bisenet.data.mask_encoding.SCANNED", 3)
     write_masks(tmp_path, *[(0, 1)] * 9, (0, 1, 4))
     dataset, problems = loaded(tmp_path)
     assert classes_of(problems).endswith("(inferred from 3 of 10 masks)")
@@ -434,8 +434,8 @@ def test_yaml_of_names_alone_and_what_is_ignored(tmp_path):
 
 
 def test_names_alone_and_void(tmp_path):
-    found = declared(tmp_path, "classes.txt", "class 1\nVoid\ntraffic light\n")
-    assert found == ([("class 1", 0, None), ("traffic light", 2, None)], (1,), ())
+    found = declared(tmp_path, "classes.txt", "my class\nVoid\ntraffic light\n")
+    assert found == ([("my class", 0, None), ("traffic light", 2, None)], (1,), ())
 
 
 def test_the_files_of_other_programs(tmp_path):
@@ -473,8 +473,11 @@ def test_two_classes_files(tmp_path):
     write_masks(tmp_path, (0, 1))
     (tmp_path / "classes.txt").write_text("a\nb\n")
     (tmp_path / "classes.csv").write_text("a\nb\n")
+    assert loaded(tmp_path)[0].label_map.names == ("a", "b")
+    (tmp_path / "classes.csv").write_text("b\na\n")
     assert error_of(tmp_path) == (
-        f"{tmp_path / 'classes.csv'}: classes.txt lies beside it: keep one of the two"
+        f"{tmp_path / 'classes.csv'}: classes.txt lies beside it and says something else: keep one "
+        "of the two"
     )
 
 

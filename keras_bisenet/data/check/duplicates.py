@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from keras_bisenet.data.check.facts import THUMBNAIL, Fingerprint
-from keras_bisenet.data.check.report import Finding, SplitReport
+from keras_bisenet.data.check.issue import Issue
+from keras_bisenet.data.check.sample_statistics import THUMBNAIL, Fingerprint
+from keras_bisenet.data.check.split_statistics import SplitStatistics
 from keras_bisenet.data.dataset import Sample
 
 CORRELATION = 0.996
@@ -26,17 +27,15 @@ CHUNK = 2048
 CURE = "keep each image in one split alone, or scores are too high"
 
 
-def find_leaks(splits: dict[str, SplitReport]) -> Iterator[Finding]:
+def find_leaks(splits: dict[str, SplitStatistics]) -> Iterator[Issue]:
     """An error for the images that several splits have, a warning for those that look the same."""
     copies = list(_copies(splits))
     if copies:
-        yield _finding(
-            "leaking-split", "error", "images that are in another split too", "is", copies
-        )
+        yield _issue("leaking-split", "error", "images that are in another split too", "is", copies)
     known = {id(sample) for sample, _ in copies}
     similar = [pair for pair in _similar(splits) if id(pair[0]) not in known]
     if similar:
-        yield _finding(
+        yield _issue(
             "similar-images",
             "warning",
             "images that look like one of another split, saved anew",
@@ -45,8 +44,8 @@ def find_leaks(splits: dict[str, SplitReport]) -> Iterator[Finding]:
         )
 
 
-def _finding(rule: str, severity: str, message: str, verb: str, pairs: Sequence) -> Finding:
-    return Finding(
+def _issue(rule: str, severity: str, message: str, verb: str, pairs: Sequence) -> Issue:
+    return Issue(
         rule,
         severity,
         f"{message}: {len(pairs)}",
@@ -57,12 +56,12 @@ def _finding(rule: str, severity: str, message: str, verb: str, pairs: Sequence)
     )
 
 
-def _copies(splits: dict[str, SplitReport]) -> Iterator[tuple[Sample, Sample]]:
+def _copies(splits: dict[str, SplitStatistics]) -> Iterator[tuple[Sample, Sample]]:
     """(sample, one of an earlier split with the same pixels), at most one for each sample."""
     seen: dict[bytes, Sample] = {}
-    for report in splits.values():
+    for statistics in splits.values():
         own = {}
-        for sample, fingerprint in zip(report.samples, report.fingerprints):
+        for sample, fingerprint in zip(statistics.samples, statistics.fingerprints):
             if fingerprint is None or len(set(fingerprint.thumbnail)) == 1:  # a black frame
                 continue
             if fingerprint.digest in seen:
@@ -71,7 +70,7 @@ def _copies(splits: dict[str, SplitReport]) -> Iterator[tuple[Sample, Sample]]:
         seen = {**own, **seen}
 
 
-def _similar(splits: dict[str, SplitReport]) -> Iterator[tuple[Sample, Sample]]:
+def _similar(splits: dict[str, SplitStatistics]) -> Iterator[tuple[Sample, Sample]]:
     """(sample, one of an earlier split that looks the same), at most one for each sample."""
     found: dict[int, tuple[Sample, Sample]] = {}
     for earlier, later in itertools.combinations(splits.values(), 2):
@@ -84,8 +83,8 @@ def _similar(splits: dict[str, SplitReport]) -> Iterator[tuple[Sample, Sample]]:
     yield from found.values()
 
 
-def _chunks(report: SplitReport) -> Iterator[list[tuple[Sample, Fingerprint]]]:
-    pairs = [(s, f) for s, f in zip(report.samples, report.fingerprints) if f]
+def _chunks(statistics: SplitStatistics) -> Iterator[list[tuple[Sample, Fingerprint]]]:
+    pairs = [(s, f) for s, f in zip(statistics.samples, statistics.fingerprints) if f]
     return (pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK))
 
 

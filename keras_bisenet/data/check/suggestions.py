@@ -7,16 +7,14 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_bisenet.data.check.issue import Issue
+from keras_bisenet.data.check.split_statistics import SplitStatistics
 from keras_bisenet.data.class_weights import class_weights
 from keras_bisenet.data.dataset import Dataset
 from keras_bisenet.label_map import VOID
-
-if TYPE_CHECKING:
-    from keras_bisenet.data.check.report import Finding, SplitReport
 
 STRIDE = 32  # the network's sides are multiples of it
 
@@ -66,11 +64,11 @@ class Suggestions:
 
 
 def suggest(
-    dataset: Dataset, splits: dict[str, SplitReport], findings: Sequence[Finding]
+    dataset: Dataset, splits: dict[str, SplitStatistics], issues: Sequence[Issue]
 ) -> Suggestions:
     """What to train with, by what was read and found."""
     train = splits.get("train") or next(iter(splits.values()))
-    rules = {finding.rule for finding in findings}
+    rules = {issue.rule for issue in issues}
     ids = _unknown_ids(dataset, splits) if "unknown-ids" in rules else []
     colours = _unknown_colours(splits)
     return Suggestions(
@@ -109,7 +107,7 @@ def suggest_weights(pixels: np.ndarray) -> tuple[float, ...] | None:
     return class_weights("sqrt", pixels)
 
 
-def _unknown_ids(dataset: Dataset, splits: dict[str, SplitReport]) -> list[int]:
+def _unknown_ids(dataset: Dataset, splits: dict[str, SplitStatistics]) -> list[int]:
     masks = [ids.pixels for split in splits.values() for ids in split.unknown_ids.values()]
     pixels = sum(masks)
     labels = dataset.label_map
@@ -117,7 +115,7 @@ def _unknown_ids(dataset: Dataset, splits: dict[str, SplitReport]) -> list[int]:
     return np.setdiff1d(common, (*labels.file_ids, *labels.ignored_ids)).tolist()
 
 
-def _unknown_colours(splits: dict[str, SplitReport]) -> list[tuple[int, int, int]]:
+def _unknown_colours(splits: dict[str, SplitStatistics]) -> list[tuple[int, int, int]]:
     found = set().union(*(split.unknown_colours for split in splits.values()))
     return sorted(found) if len(found) <= MOST_COLOURS else []
 

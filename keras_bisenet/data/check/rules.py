@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from math import exp, lgamma
 
 import numpy as np
 
 from keras_bisenet.data.check.duplicates import find_leaks
-from keras_bisenet.data.check.report import Finding, SplitReport
+from keras_bisenet.data.check.issue import Issue
+from keras_bisenet.data.check.split_statistics import SplitStatistics
 from keras_bisenet.data.dataset import Dataset, Sample
 from keras_bisenet.data.problems import Problem
+from keras_bisenet.data.splits import SEQUENCE_WORDS, sequence_of
 from keras_bisenet.label_map import VOID, LabelMap
 
-Splits = dict[str, SplitReport]
+Splits = dict[str, SplitStatistics]
 
 # What is the matter with several files, and what to do where each file's own cure differs.
 GROUPS = {
@@ -30,6 +34,7 @@ GROUPS = {
     "unknown-colours": ("masks with colours that no class has", ""),
     "mask-resized": ("masks of another size than their images", ""),
     "mask-thresholded": ("black and white masks with grey edges", ""),
+    "turned-image": ("images that EXIF data turn, whose masks have none", ""),
 }
 
 CHANCE = 0.1
@@ -39,11 +44,17 @@ work: each class gets its part of it."""
 CONSTANT = 0.995
 """A mask is near-constant if one class has more than this share of its pixels that count."""
 
+DARK = 16
+"""An image is near-black if none of its thumbnail's grey values, 0 to 255, exceeds this."""
+
+FLAT = 4
+"""An image is near-constant if its thumbnail's grey values differ by less."""
+
 MOSTLY = 0.95
 """Where many masks have a class with more than this share, near-constant ones are no surprise."""
 
 
-def find(dataset: Dataset, splits: Splits, problems: Sequence[Problem]) -> list[Finding]:
+def find(dataset: Dataset, splits: Splits, problems: Sequence[Problem]) -> list[Issue]:
     """All that is wrong with a data set, errors first.
 
     Args:
@@ -53,17 +64,19 @@ def find(dataset: Dataset, splits: Splits, problems: Sequence[Problem]) -> list[
     """
     labels = dataset.label_map
     unknown = list(_unknown_ids(labels, splits))
-    findings = [
+    issues = [
         *_grouped((problem, None) for problem in problems),
         *_grouped(_problems_of_pairs(splits)),
         *unknown,
         *_scattered_ids(dataset, problems),
         *find_leaks(splits),
-        *_missing_classes(labels, splits, {finding.rule for finding in unknown}),
+        *_missing_classes(labels, splits, {issue.rule for issue in unknown}),
         *_void_masks(splits),
         *_constant_masks(labels, splits),
+        *_dark_and_constant_images(splits),
+        *_sequences(splits, problems),
     ]
-    return sorted(findings, key=lambda finding: finding.severity != "error")
+    return sorted(issues, key=lambda issue: issue.severity != "error")
 
 
 # --- one problem in many files ---
@@ -77,52 +90,52 @@ def _problems_of_pairs(splits: Splits) -> Iterator[tuple[Problem, Sample]]:
                 yield problem, split.samples[number]
 
 
-def _grouped(problems: Iterable[tuple[Problem, Sample | None]]) -> Iterator[Finding]:
-    """One finding for each rule."""
+def _grouped(problems: Iterable[tuple[Problem, Sample | None]]) -> Iterator[Issue]:
+    """One issue for each rule."""
     by_rule: dict[str, list] = {}
     for problem, sample in problems:
         by_rule.setdefault(problem.rule, []).append((problem, sample))
     for rule, found in by_rule.items():
-        yield _finding_of_group(rule, *zip(*found))
+        yield _issue_of_group(rule, *zip(*found))
 
 
-def _finding_of_group(rule: str, problems: Sequence[Problem], samples: Sequence) -> Finding:
+def _issue_of_group(rule: str, problems: Sequence[Problem], samples: Sequence) -> Issue:
     first = problems[0]
     if rule not in GROUPS:
         files = tuple(itertools.chain.from_iterable(problem.files for problem in problems))
         details = tuple(p.message for p in problems) if len(problems) == len(files) > 1 else ()
-        return Finding(rule, first.severity, first.message, first.cure, files, details)
+        return Issue(rule, first.severity, first.message, first.cure, files, details)
     files = tuple(problem.files[0] for problem in problems)
     samples = tuple(sample for sample in samples if sample)
     if len(problems) == 1:
-        return Finding(rule, first.severity, first.message, first.cure, files, (), samples)
+        return Issue(rule, first.severity, first.message, first.cure, files, (), samples)
     what, cure = GROUPS[rule]
     if all(problem.cure == first.cure for problem in problems):
         cure = first.cure
     details = tuple(problem.message for problem in problems)
     message = f"{what}: {len(problems)}"
-    return Finding(rule, first.severity, message, cure or first.cure, files, details, samples)
+    return Issue(rule, first.severity, message, cure or first.cure, files, details, samples)
 
 
 # --- unknown ids ---
 
 
-def _unknown_ids(labels: LabelMap, splits: Splits) -> Iterator[Finding]:
-    """Why masks hold ids that no class has: each mask is in one of the findings."""
+def _unknown_ids(labels: LabelMap, splits: Splits) -> Iterator[Issue]:
+    """Why masks hold ids that no class has: each mask is in one of the issues."""
     left = {
         (split, number): ids
-        for split, report in splits.items()
-        for number, ids in report.unknown_ids.items()
+        for split, statistics in splits.items()
+        for number, ids in statistics.unknown_ids.items()
     }
     if not left:
         return
-    found = sum(report.file_ids for report in splits.values())
+    found = sum(statistics.file_ids for statistics in splits.values())
     smeared = {key for key, ids in left.items() if ids.solid < 0.3}
     held = sum((left[key].pixels for key in smeared), np.zeros(256, np.int64))
     if len(np.setdiff1d(np.flatnonzero(held), (*labels.file_ids, *labels.ignored_ids))) < 4:
         smeared = set()  # a stray pixel, or a thin object
     if smeared:
-        yield _finding_of_masks(
+        yield _issue_of_masks(
             "smeared-ids",
             splits,
             smeared,
@@ -142,7 +155,7 @@ def _unknown_ids(labels: LabelMap, splits: Splits) -> Iterator[Finding]:
             if everywhere
             else f"masks whose ids seem to be off by one: {len(left)}"
         )
-        yield _finding_of_masks(
+        yield _issue_of_masks(
             "shifted-ids",
             splits,
             left,
@@ -153,7 +166,7 @@ def _unknown_ids(labels: LabelMap, splits: Splits) -> Iterator[Finding]:
             labels,
         )
     elif left and _looks_like_grey_levels(labels, splits, list(left.values())):
-        yield _finding_of_masks(
+        yield _issue_of_masks(
             "colours-as-ids",
             splits,
             left,
@@ -166,12 +179,12 @@ def _unknown_ids(labels: LabelMap, splits: Splits) -> Iterator[Finding]:
     elif left:
         problem = next(
             problem
-            for split, report in splits.items()
-            for number, problem in report.problems
+            for split, statistics in splits.items()
+            for number, problem in statistics.problems
             if (split, number) in left and problem.rule == "unknown-ids"
         )
         what = GROUPS["unknown-ids"][0]
-        yield _finding_of_masks(
+        yield _issue_of_masks(
             "unknown-ids", splits, left, f"{what}: {len(left)}", problem.cure, labels
         )
 
@@ -193,14 +206,14 @@ def _shift(labels: LabelMap, found: np.ndarray, masks: Sequence) -> tuple[int, b
     return 0, False
 
 
-def _scattered_ids(dataset: Dataset, problems: Sequence[Problem]) -> Iterator[Finding]:
+def _scattered_ids(dataset: Dataset, problems: Sequence[Problem]) -> Iterator[Issue]:
     """Classes that were inferred from masks, and have ids as far apart as grey levels."""
     ids = np.sort(dataset.label_map.file_ids)
     gaps = np.diff(ids)
     inferred = any(problem.rule == "inferred-classes" for problem in problems)
     if inferred and not dataset.colours and len(ids) > 2 and np.median(gaps) > 2:
         if len(set(gaps)) > 1:  # 0, 50, 100, 150 are ids made visible
-            yield Finding(
+            yield Issue(
                 "colours-as-ids",
                 "warning",
                 f"the masks' values, {', '.join(map(str, ids[:8]))}, are scattered like the grey "
@@ -213,7 +226,7 @@ def _scattered_ids(dataset: Dataset, problems: Sequence[Problem]) -> Iterator[Fi
 
 def _looks_like_grey_levels(labels: LabelMap, splits: Splits, masks: Sequence) -> bool:
     """Whether most masks hold regions of unknown ids, which lie far apart."""
-    readable = sum(report.good + len(report.unknown_ids) for report in splits.values())
+    readable = sum(statistics.good + len(statistics.unknown_ids) for statistics in splits.values())
     pixels = sum(ids.pixels for ids in masks)
     held = np.flatnonzero(pixels)
     unknown = np.setdiff1d(held, (*labels.file_ids, *labels.ignored_ids))
@@ -225,9 +238,9 @@ def _looks_like_grey_levels(labels: LabelMap, splits: Splits, masks: Sequence) -
     )
 
 
-def _finding_of_masks(rule: str, splits: Splits, keys, message, cure, labels) -> Finding:
+def _issue_of_masks(rule: str, splits: Splits, keys, message, cure, labels) -> Issue:
     """An error in the masks with unknown ids that `keys` names."""
-    keys = [(s, n) for s, report in splits.items() for n in report.unknown_ids if (s, n) in keys]
+    keys = [(s, n) for s, split in splits.items() for n in split.unknown_ids if (s, n) in keys]
     samples = tuple(splits[split].samples[number] for split, number in keys)
     known = (*labels.file_ids, *labels.ignored_ids)
     details = []
@@ -237,7 +250,7 @@ def _finding_of_masks(rule: str, splits: Splits, keys, message, cure, labels) ->
         shown = ", ".join(map(str, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
         share = pixels[unknown].sum() / pixels.sum()
         details.append(f"unknown ids {shown} ({share:.2%} of the pixels)")
-    return Finding(
+    return Issue(
         rule, "error", message, cure, tuple(s.mask for s in samples), tuple(details), samples
     )
 
@@ -245,7 +258,7 @@ def _finding_of_masks(rule: str, splits: Splits, keys, message, cure, labels) ->
 # --- classes ---
 
 
-def _missing_classes(labels: LabelMap, splits: Splits, causes: set[str]) -> Iterator[Finding]:
+def _missing_classes(labels: LabelMap, splits: Splits, causes: set[str]) -> Iterator[Issue]:
     """Classes that never occur, where that is not mere chance, nor due to one of the `causes`."""
     if causes & {"shifted-ids", "colours-as-ids"}:
         return
@@ -259,7 +272,7 @@ def _missing_classes(labels: LabelMap, splits: Splits, causes: set[str]) -> Iter
     if shift and pairs >= 5:
         yield shift
     elif len(never) and pairs >= 2 * labels.num_classes:
-        yield Finding(
+        yield Issue(
             "missing-class",
             "warning",
             f"classes that never occur in the {pairs} pairs: {_named(labels, never)}",
@@ -274,7 +287,7 @@ def _missing_classes(labels: LabelMap, splits: Splits, causes: set[str]) -> Iter
             if not split.images[i] and _chance(pairs, images[i], split.good) < limit
         ]
         if missing:
-            yield Finding(
+            yield Issue(
                 "missing-class",
                 "warning",
                 f"classes that never occur in {name}, and do in other splits: "
@@ -287,7 +300,7 @@ def _missing_classes(labels: LabelMap, splits: Splits, causes: set[str]) -> Iter
             )
 
 
-def _shift_into_void(labels: LabelMap, splits: Splits, never: Sequence[int]) -> Finding | None:
+def _shift_into_void(labels: LabelMap, splits: Splits, never: Sequence[int]) -> Issue | None:
     """Ids that are off by one and leave none unknown, since the id beyond the last is void."""
     first, last = min(labels.file_ids), max(labels.file_ids)
     if len(never) != 1 or last - first + 1 != labels.num_classes or labels.num_classes < 3:
@@ -297,7 +310,7 @@ def _shift_into_void(labels: LabelMap, splits: Splits, never: Sequence[int]) -> 
     beyond = {first: last + 1, last: first - 1}.get(absent)
     if beyond is None or beyond not in labels.ignored_ids or beyond == VOID or not found[beyond]:
         return None
-    return Finding(
+    return Issue(
         "shifted-ids",
         "warning",
         f"the masks' ids may be off by one: {absent} ({labels.names[never[0]]}) never occurs, and "
@@ -325,7 +338,7 @@ def _named(labels: LabelMap, class_ids: Sequence[int]) -> str:
 # --- masks that say nothing ---
 
 
-def _void_masks(splits: Splits) -> Iterator[Finding]:
+def _void_masks(splits: Splits) -> Iterator[Issue]:
     """Masks, or whole splits, without any class."""
     for name, split in splits.items():
         void = [n for n, d in enumerate(split.dominance) if d and d.class_id == VOID]
@@ -334,7 +347,7 @@ def _void_masks(splits: Splits) -> Iterator[Finding]:
         samples = tuple(split.samples[number] for number in void)
         files = tuple(sample.mask for sample in samples)
         every = len(void) == split.good
-        yield Finding(
+        yield Issue(
             "void-mask",
             "warning",
             f"every mask of {name} is void all over"
@@ -348,7 +361,7 @@ def _void_masks(splits: Splits) -> Iterator[Finding]:
         )
 
 
-def _constant_masks(labels: LabelMap, splits: Splits) -> Iterator[Finding]:
+def _constant_masks(labels: LabelMap, splits: Splits) -> Iterator[Issue]:
     """Masks of one class, where they stand out from the others.
 
     Many data sets have such masks (no crack on this wall), and most of theirs others come close.
@@ -368,7 +381,7 @@ def _constant_masks(labels: LabelMap, splits: Splits) -> Iterator[Finding]:
     if not constant or len(masks) < 5 or len(constant) > few or close > 0.05 * others:
         return
     samples = tuple(sample for _, sample in constant)
-    yield Finding(
+    yield Issue(
         "constant-mask",
         "warning",
         f"masks of almost one class alone, unlike the others: {len(constant)} of {len(masks)}",
@@ -376,4 +389,58 @@ def _constant_masks(labels: LabelMap, splits: Splits) -> Iterator[Finding]:
         tuple(sample.mask for sample in samples),
         tuple(f"{labels.names[d.class_id]} {d.share:.2%}" for d, _ in constant),
         samples,
+    )
+
+
+# --- images that show nothing ---
+
+
+def _dark_and_constant_images(splits: Splits) -> Iterator[Issue]:
+    """Images that are black or of one colour, as those of a range that was misread are."""
+    dark, flat = [], []
+    for split in splits.values():
+        for sample, fingerprint in zip(split.samples, split.fingerprints):
+            if fingerprint is None:
+                continue
+            grey = np.frombuffer(fingerprint.thumbnail, np.uint8)
+            if grey.max() <= DARK:
+                dark.append(sample)
+            elif int(grey.max()) - int(grey.min()) < FLAT:
+                flat.append(sample)
+    cure = "look at them (dataset show); save images with 8 bits per channel, 0 to 255"
+    for rule, what, samples in (
+        ("dark-image", "images that are black, or nearly so", dark),
+        ("constant-image", "images of one colour, or nearly so", flat),
+    ):
+        if samples:
+            files = tuple(sample.image for sample in samples)
+            message = f"{what}: {len(samples)}"
+            yield Issue(rule, "warning", message, cure, files, samples=tuple(samples))
+
+
+# --- sequences ---
+
+
+def _sequences(splits: Splits, problems: Sequence[Problem]) -> Iterator[Issue]:
+    """Frames of one video or place on both sides of a split that was made by the names."""
+    made_here = any(p.rule == "missing-split" and "by their names" in p.message for p in problems)
+    if not made_here:
+        return
+    held: dict[str, Counter] = {}
+    for name, split in splits.items():
+        for sample in split.samples:
+            held.setdefault(sequence_of(sample.image.stem), Counter())[name] += 1
+    torn = {key: counts for key, counts in held.items() if len(counts) > 1}
+    frames = sum(sum(counts.values()) for counts in torn.values())
+    telling = len(held) > 1 or any(re.search(SEQUENCE_WORDS, key.lower()) for key in torn)
+    if not telling or frames < 0.5 * sum(len(split.samples) for split in splits.values()):
+        return
+    key, counts = max(torn.items(), key=lambda item: sum(item[1].values()))
+    yield Issue(
+        "torn-sequence",
+        "warning",
+        f"the names look like sequences, such as {key}*, of which {counts['train']} frames are "
+        f"for training and {counts['val']} for validation: neighbours are alike, and the score "
+        "would be of what was learnt by heart",
+        "divide by sequence: keras-bisenet dataset split --split-by sequence",
     )

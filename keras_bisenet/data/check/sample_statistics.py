@@ -11,7 +11,6 @@ from PIL import Image
 from keras_bisenet.data.dataset import Dataset, Sample
 from keras_bisenet.data.problems import Problem, SampleError
 from keras_bisenet.errors import UserError
-from keras_bisenet.imaging.reading import read_image
 
 THUMBNAIL = 32
 """Sides of the grey thumbnails that similar images are found by."""
@@ -50,7 +49,7 @@ class UnknownIds(NamedTuple):
     solid: float
 
 
-class Facts(NamedTuple):
+class SampleStatistics(NamedTuple):
     """What is known of a pair.
 
     Attributes:
@@ -73,18 +72,18 @@ class Facts(NamedTuple):
     found: tuple = ()
 
 
-def read_facts(dataset: Dataset, sample: Sample) -> Facts:
-    """Reads a pair of files; what is wrong with it is among the facts."""
+def read_statistics(dataset: Dataset, sample: Sample) -> SampleStatistics:
+    """Reads a pair of files; what is wrong with it is among the statistics."""
     try:
         pair = dataset.read_pair(sample)
     except SampleError as error:
-        return _facts_of_damage(dataset, sample, error)
+        return _statistics_of_damage(dataset, sample, error)
     except UserError as error:  # of a packed data set
         cure = "pack the data set again, or copy all of it"
         problem = Problem("unreadable-record", "error", str(error), (sample.image,), cure)
-        return Facts((problem,), size=None, fingerprint=None)
+        return SampleStatistics((problem,), size=None, fingerprint=None)
     pixels = np.bincount(pair.class_ids.reshape(-1), minlength=256)
-    return Facts(
+    return SampleStatistics(
         problems=pair.warnings,
         size=pair.image.shape[:2],
         fingerprint=fingerprint(pair.image),
@@ -107,11 +106,11 @@ def fingerprint(image: np.ndarray) -> Fingerprint:
     )
 
 
-def _facts_of_damage(dataset: Dataset, sample: Sample, error: SampleError) -> Facts:
+def _statistics_of_damage(dataset: Dataset, sample: Sample, error: SampleError) -> SampleStatistics:
     problems = [error.problem]
     image = unknown = file_ids = None
     try:
-        image = read_image(sample.image)
+        image = dataset.read_image(sample)
     except UserError:
         try:
             dataset.read_raw(sample)
@@ -120,7 +119,7 @@ def _facts_of_damage(dataset: Dataset, sample: Sample, error: SampleError) -> Fa
     if error.problem.rule == "unknown-ids":
         unknown = _unknown_ids(dataset, sample)
         file_ids = unknown and unknown.pixels
-    return Facts(
+    return SampleStatistics(
         problems=tuple(problems),
         size=None if image is None else image.shape[:2],
         fingerprint=None if image is None else fingerprint(image),
