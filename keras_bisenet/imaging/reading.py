@@ -45,9 +45,9 @@ def read_image(path: str | os.PathLike, white: float | None = None) -> np.ndarra
         if deep is None:
             return np.array(ImageOps.exif_transpose(opened).convert("RGB"))
         values, stated = deep
+        _check_values(values)
         if white is None:
             white = stated or range_of(values.max(initial=0))
-        _check_values(values)
         scaled = np.clip(values * (255 / white) + 0.5, 0, 255).astype(np.uint8)
         return scaled if scaled.ndim == 3 else np.repeat(scaled[..., None], 3, axis=2)
 

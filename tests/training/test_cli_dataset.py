@@ -147,7 +147,7 @@ def test_suggested_classes_are_written(streets, tmp_path):
 def test_no_data_at_the_path(tmp_path):
     result = check(tmp_path / "nothing")
     assert result.exit_code == 1
-    assert "no streets data here" in result.output and "--data-dir" in result.output
+    assert "no such folder: " in result.output and "--data-dir" in result.output
 
 
 def test_an_unknown_data_set_is_refused_with_those_there_are(tmp_path):

@@ -193,8 +193,11 @@ def test_camvid_itself(camvid):
 
 def test_no_data_at_the_path(tmp_path):
     assert error_of(load_dataset, "camvid", tmp_path / "nowhere") == (
-        f"{tmp_path / 'nowhere'}: no camvid data here (it has no folder 'train'): --data-dir is "
-        "the folder that holds train, trainannot, val, valannot, test and testannot"
+        f"{tmp_path / 'nowhere'}: no such folder: check --data-dir"
+    )
+    assert error_of(load_dataset, "camvid", tmp_path) == (
+        f"{tmp_path}: no camvid data here (it has no folder 'train'): --data-dir is the folder "
+        "that holds train, trainannot, val, valannot, test and testannot"
     )
 
 

@@ -134,11 +134,11 @@ def test_layout_is_that_of_the_camvid_release(tmp_path):
         "valannot/street_00000.png",
     ]
     assert seen == [(1, 3), (2, 3), (3, 3)]
-    image = Image.open(tmp_path / "s/val/street_00000.png")
-    mask = Image.open(tmp_path / "s/valannot/street_00000.png")
-    assert (image.mode, image.size) == ("RGB", (64, 48))
-    assert (mask.mode, mask.size) == ("L", (64, 48))
-    assert set(np.unique(mask)) <= set(range(12))
+    with Image.open(tmp_path / "s/val/street_00000.png") as image:
+        assert (image.mode, image.size) == ("RGB", (64, 48))
+    with Image.open(tmp_path / "s/valannot/street_00000.png") as mask:
+        assert (mask.mode, mask.size) == ("L", (64, 48))
+        assert set(np.unique(mask)) <= set(range(12))
     recipe = json.loads((tmp_path / "s/streets.json").read_text())
     assert recipe == {
         "size": [48, 64],
