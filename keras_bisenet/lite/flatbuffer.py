@@ -1,7 +1,7 @@
 """Writing flatbuffers from plain values, without a schema's generated classes.
 
 A table is a dict from a field's number to its value: a str, bytes, a dict (a table), a list of
-dicts or of floats, or a NumPy scalar of the field's type.
+dicts or of floats, a NumPy array (a vector), or a NumPy scalar of the field's type.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ def _write(builder: flatbuffers.Builder, value) -> int:
     if isinstance(value, bytes):
         builder.Prep(ALIGNMENT, len(value))
         return builder.CreateByteVector(value)
+    if isinstance(value, np.ndarray):
+        return builder.CreateNumpyVector(value)
     if isinstance(value, dict):
         return _write_table(builder, value)
     if value and isinstance(value[0], (dict, Written)):

@@ -40,7 +40,7 @@ def add_metadata(model: bytes, record: DeploymentRecord) -> bytes:
         UserError: When `model` is not a TFLite model, or one of more than 2 GB.
         ValueError: When `record` speaks of another input than the model has.
     """
-    model = _without_metadata(model)
+    model = without_metadata(model)
     parsed = read_model_file(model)
     if len(parsed.inputs) != 1 or len(parsed.outputs) != 1:
         raise ValueError(f"{len(parsed.inputs)} inputs and {len(parsed.outputs)} outputs, not one")
@@ -132,7 +132,7 @@ def _with_entry(model: bytes, contents: bytes) -> bytes:
     return flatbuffer(fields, FILE_IDENTIFIER, builder)
 
 
-def _without_metadata(model: bytes) -> bytes:
+def without_metadata(model: bytes) -> bytes:
     """`model` without its archive, and without an entry that `_with_entry` added."""
     archive = archive_behind(model)
     if archive is not None:

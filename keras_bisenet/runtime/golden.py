@@ -22,16 +22,23 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
+from keras_bisenet.errors import UserError
 from keras_bisenet.files import replacing, write_bytes
 from keras_bisenet.lite.model_file import read_model_file
 from keras_bisenet.runtime.interpreter import runtime_name
 from keras_bisenet.runtime.segmenter import Segmenter
 
 FORMAT = 1
+ARRAYS = (
+    *("format", "model_sha256", "inputs", "reference", "fast"),
+    *("exact", "output_kind", "runtime", "machine"),
+)
 
 
 def golden_path(model: str | os.PathLike) -> Path:
@@ -66,10 +73,17 @@ def make_golden(model: bytes) -> dict[str, np.ndarray]:
     return {name: np.asarray(value) for name, value in arrays.items()}
 
 
-def write_with_golden(path: str | os.PathLike, model: bytes) -> Path:
+def write_with_golden(
+    path: str | os.PathLike, model: bytes, arrays: dict[str, np.ndarray] | None = None
+) -> Path:
     """Writes a model to `path` and its golden file beside it, whole or not at all.
 
     Should it be interrupted between the two, the hash tells an old golden file from a new one.
+
+    Args:
+        path: Where to write the model.
+        model: The content of a `.tflite` file for segmentation.
+        arrays: Its golden arrays; without them they are made here.
 
     Returns:
         The golden file.
@@ -78,11 +92,45 @@ def write_with_golden(path: str | os.PathLike, model: bytes) -> Path:
         UserError: As `make_golden` does. Then neither is written.
     """
     golden = golden_path(path)
-    arrays = make_golden(model)
+    arrays = arrays or make_golden(model)
     with replacing(golden) as temporary:
         np.savez_compressed(temporary, **arrays)
         write_bytes(path, model)
     return golden
+
+
+def read_golden(path: str | os.PathLike, model: bytes) -> dict[str, np.ndarray] | None:
+    """The golden arrays beside the model at `path`, whose content is `model`.
+
+    Returns:
+        None where there is no golden file, or it is of another model.
+
+    Raises:
+        UserError: When it is damaged, or of a later version.
+    """
+    golden = golden_path(path)
+    if not golden.is_file():
+        return None
+    try:
+        with np.load(golden, allow_pickle=False) as file:
+            if int(file["format"]) != FORMAT:
+                raise UserError(f"{golden}: of a later version: pip install -U keras-bisenet")
+            if str(file["model_sha256"]) != hashlib.sha256(model).hexdigest():
+                return None
+            return {name: file[name] for name in ARRAYS}
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{golden}: a damaged golden file: copy it again, or delete it") from error
+
+
+def golden_with_uint8_io(golden: dict[str, np.ndarray], model: bytes) -> dict[str, np.ndarray]:
+    """A model's golden arrays for what `lite.uint8_io` made of it, `model`."""
+    turned = {name: as_uint8(golden[name]) for name in ("inputs", "reference", "fast")}
+    return {**golden, **turned, "model_sha256": np.asarray(hashlib.sha256(model).hexdigest())}
+
+
+def as_uint8(values: np.ndarray) -> np.ndarray:
+    """An int8 tensor's values as `lite.uint8_io` has them; others as they are."""
+    return values.view(np.uint8) ^ 0x80 if values.dtype == np.int8 else values
 
 
 def golden_pictures(height: int, width: int) -> list[np.ndarray]:

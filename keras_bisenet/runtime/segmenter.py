@@ -86,7 +86,7 @@ class Segmenter:
         self.info = ModelInfo.read(self.file, self._interpreter)
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
-        self._encode = _encoder(self.info)
+        self._encode = pixel_encoder(self.info)
         self._turn = threading.Lock()
 
     def segment(self, image: np.ndarray) -> Answer:
@@ -129,7 +129,7 @@ class Segmenter:
         return class_ids_from_map(np.where(known, ids, VOID), fit)
 
 
-def _encoder(info: ModelInfo) -> Callable[[np.ndarray], np.ndarray]:
+def pixel_encoder(info: ModelInfo) -> Callable[[np.ndarray], np.ndarray]:
     """A function from pixels, uint8, to the values that the input tensor holds for them."""
     pixels = np.arange(256)
     values = pixels * info.input_scale + info.input_offset
