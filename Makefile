@@ -67,7 +67,7 @@ $(LOWEST_DEVICE_VENV)/installed: pyproject.toml
 	$(PYTHON_OLDEST_DEVICE) -m venv $(LOWEST_DEVICE_VENV)
 	$(LOWEST_DEVICE_VENV)/bin/python -m pip install -q uv
 	VIRTUAL_ENV=$(LOWEST_DEVICE_VENV) $(LOWEST_DEVICE_VENV)/bin/uv pip install -q \
-		--resolution lowest-direct -e . pytest
+		--resolution lowest-direct -e . 'pytest>=8'
 	touch $@
 
 clean:
