@@ -191,7 +191,7 @@ def _calibration_file(run: Run) -> Iterator[np.lib.npyio.NpzFile]:
     """What `quantize --mode ptq` left for the converter."""
     path = run.calibration_file
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             yield file
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: no calibration images ({error}): quantize again") from error

@@ -30,7 +30,7 @@ def load_state(path: Path, model) -> None:
     """
     variables = _variables(model)
     try:
-        with np.load(path) as saved:
+        with path.open("rb") as file, np.load(file) as saved:
             values = [saved[str(i)] for i in range(len(saved.files))]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: damaged checkpoint ({error}): start a new run") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tflite_models import Graph, Op, T, model_bytes, segmenter
+from tflite_models import Graph, Op, T, model_bytes, needs_a_runtime_that_allocates, segmenter
 
 from keras_bisenet.lite.model_file import read_model_file
 from keras_bisenet.runtime.interpreter import runtime_name
@@ -76,6 +76,7 @@ def test_custom_operators_do_not_open(tmp_path):
     assert str(tmp_path) not in report.findings[0].message
 
 
+@needs_a_runtime_that_allocates
 def test_a_file_that_asks_for_all_the_memory():
     huge = (1, 1 << 15, 1 << 15, 16)
     model = model_bytes(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from test_metadata import RECORD
-from tflite_models import Graph, Op, T, model_bytes, segmenter
+from tflite_models import Graph, Op, T, model_bytes, needs_a_runtime_that_allocates, segmenter
 
 from keras_bisenet.cli import main
 from keras_bisenet.lite.metadata import add_metadata
@@ -135,6 +135,7 @@ def largest_memory() -> int:
     )
 
 
+@needs_a_runtime_that_allocates
 def test_shapes_that_ask_for_terabytes(tmp_path):
     sides = (1, 1 << 20, 1 << 20, 4)
     graph = Graph(

@@ -100,7 +100,8 @@ def test_a_mask_is_a_palette_png_of_class_ids(tmp_path, model, image):
 
 def test_both_beside_each_other(tmp_path, model, image):
     assert run(model, image, "-o", tmp_path / "a.jpg", "--output", "both").exit_code == 0
-    assert Image.open(tmp_path / "a.jpg").format == "JPEG"
+    with Image.open(tmp_path / "a.jpg") as opened:
+        assert opened.format == "JPEG"
     np.testing.assert_array_equal(pixels(tmp_path / "a_mask.png"), class_of(pixels(image)))
 
     assert run(model, image, "-o", tmp_path / "folder", "--output", "both").exit_code == 0
