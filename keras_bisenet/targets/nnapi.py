@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_bisenet.lite.model_file import ModelFile
+from keras_bisenet.lite.model_file import ModelFile, Tensor
 from keras_bisenet.targets.graph import (
     Node,
     computed_shape,
@@ -36,6 +36,7 @@ from keras_bisenet.targets.target import Target
 API_LEVEL = 30
 
 VALIDATE = f"{TFLITE}/delegates/nnapi/nnapi_delegate.cc (Validate)"
+PREPARE = f"{TFLITE}/delegates/nnapi/nnapi_delegate.cc (DoPrepare)"
 OPTIONS = f"{TFLITE}/delegates/nnapi/nnapi_delegate.h (max_number_delegated_partitions)"
 STATIC_ONLY = "https://github.com/tensorflow/tensorflow/issues/51859"
 SNAPDRAGON_CRASH = "https://github.com/tensorflow/tensorflow/issues/57555"
@@ -48,7 +49,7 @@ MAX_PARTITIONS = 3
 def assess(model: ModelFile) -> Assessment:
     """Which operators the NNAPI delegate takes at API level 30."""
     operators = nodes(model)
-    refusals = [_refusal(node) for node in operators]
+    refusals = _refusals(model, operators)
     dynamic = next((node for node in operators if computed_shape(node)), None)
     findings: list[Finding] = []
     if dynamic is not None:
@@ -70,6 +71,37 @@ TARGET = Target(
     precisions=("int8", "float16", "dynamic", "float32"),
     following_rules=("partitions",),
 )
+
+
+def _refusals(model: ModelFile, operators: list[Node]) -> list[Refusal | None]:
+    """What the delegate does not take, operator by operator.
+
+    Before it looks at the others, `DoPrepare` hands the readers of a constant in float16 that
+    constant itself, in place of the DEQUANTIZE between the two. Where the delegate takes all
+    readers, nothing is left of the DEQUANTIZE; for any other reader it runs on the CPU.
+    """
+    constants = {
+        node.operator.index
+        for node in operators
+        if node.name == "DEQUANTIZE" and _is_float16_constant(node.input(0))
+    }
+    refusals = [None if node.operator.index in constants else _refusal(node) for node in operators]
+    readers = consumers(model.main)
+    for index in constants:
+        for tensor in operators[index].outputs:
+            refused = [i for i in readers.get(tensor.index, ()) if refusals[i] is not None]
+            if refused:
+                reader = operators[refused[0]]
+                refusals[index] = Refusal(
+                    "float16-constant",
+                    f"operator {refused[0]} ({reader.name}), which reads it, is not mapped",
+                    PREPARE,
+                )
+    return refusals
+
+
+def _is_float16_constant(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.is_constant and tensor.dtype == "FLOAT16"
 
 
 def _unless_static(refusal: Refusal | None, dynamic: Node) -> Refusal:

@@ -112,6 +112,35 @@ def test_computed_shapes_keep_everything_off():
     assert rules(model) == ["static-shapes", "static-shapes"]
 
 
+def halved(reader="CONV_2D", constant=True) -> bytes:
+    """A convolution whose weights are float16, as `convert --precision float16` writes it."""
+    half = np.ones((4, 1, 1, 4), np.float16)
+    weights = T("half", half.shape, "FLOAT16", half if constant else None)
+    tensors = [
+        T("in", SHAPE),
+        weights,
+        T("weights", half.shape),
+        T("bias", (4,), "FLOAT32", np.zeros(4, np.float32)),
+        T("out", SHAPE),
+    ]
+    operators = [Op("DEQUANTIZE", (1,), (2,)), Op(reader, (0, 2, 3), (4,), "Conv2DOptions")]
+    return model_bytes(Graph(tensors, operators, (0,) if constant else (0, 1), (4,)))
+
+
+def test_constants_in_float16_are_handed_to_their_readers(tmp_path):
+    assert rules(halved()) == [None, None]
+    (tmp_path / "model.tflite").write_bytes(halved())
+    report = check(tmp_path / "model.tflite", "nnapi")
+    assert report.passed and (report.mapped, report.total) == (2, 2)
+    # What is computed in float16 is not, and what the CPU reads has to be there.
+    assert rules(halved(constant=False)) == ["type", None]
+    model = halved(reader="GELU")
+    assert rules(model) == ["float16-constant", "supported-operation"]
+    refusal = nnapi.assess(read_model_file(model)).refusals[0]
+    assert refusal.reason == "operator 1 (GELU), which reads it, is not mapped"
+    assert refusal.source.endswith("nnapi_delegate.cc (DoPrepare)")
+
+
 def test_quantize_before_concatenation(tmp_path):
     tensors = [activation(name) for name in "abcd"]
     operators = [
