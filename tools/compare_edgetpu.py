@@ -206,7 +206,7 @@ def left_by_log(original: ModelFile, log: Path) -> Counter:
 def kind_of(original: ModelFile, left: Counter, total: int) -> str:
     if not left:
         return WHOLE
-    if left.total() == total:
+    if sum(left.values()) == total:
         return NOTHING
     floats = any(t.is_float for t in (*original.inputs, *original.outputs))
     return EDGES if floats and set(left) <= {"QUANTIZE", "DEQUANTIZE"} else PART
@@ -249,7 +249,7 @@ def lines(pairs: list[Pair], left_out: list[tuple[str, str]]) -> list[str]:
 
 
 def _row(name: str, results: Counter) -> str:
-    cells = (results.total(), results[EXACT], results[TOWARDS_CPU], results[TOWARDS_TPU])
+    cells = (sum(results.values()), results[EXACT], results[TOWARDS_CPU], results[TOWARDS_TPU])
     return f"| {name} | {' | '.join(map(str, cells))} |"
 
 
