@@ -27,7 +27,7 @@ COMMANDS = {
     "run": ("run", "Segment images with a .tflite file and draw the result."),
     "bench": ("bench", "Measure latency of .tflite files on this machine."),
     "inspect": ("inspect", "Show what is inside a .tflite file."),
-    "dataset": ("dataset", "Generate a data set, or check one."),
+    "dataset": ("dataset", "Generate, import, divide, check or pack a data set."),
     "demo": ("demo", "Run the whole pipeline on a generated street data set."),
 }
 

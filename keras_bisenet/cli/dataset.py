@@ -1,4 +1,4 @@
-"""`keras-bisenet dataset`: generate a data set, check one, pack it, or see it as training does."""
+"""`keras-bisenet dataset`: generate, import, divide, check, pack a data set, or look at it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.files import replacing, write_json, write_text
 from keras_bisenet.progress import progress_bar
 
+TOOLS = ("coco", "labelme", "cvat", "voc", "supervisely", "labelstudio")
 FILES_SHOWN = 5
 """So many files of a issue are listed."""
 
 
 @click.group("dataset")
 def command():
-    """Generate a data set, check one, pack it, or see it as training does."""
+    """Generate, import, divide, check or pack a data set, or see it as training does."""
 
 
 @command.command("generate")
@@ -136,6 +137,78 @@ def pack(name, data_dir, out, shard_size):
     with progress_bar("packing", count) as bar:
         files = pack(dataset, out, round(shard_size * 2**20), bar)
     click.echo(f"{count} images in {files} files: {out} (--dataset shards)")
+
+
+@command.command("import")
+@click.option("--from", "tool", required=True, type=click.Choice(TOOLS), help="What wrote it.")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder to make.")
+@click.option("--link", is_flag=True, help="Link to the images rather than copy them.")
+@click.option("--skip-missing", is_flag=True, help="Leave out images that are not here.")
+@click.option(
+    "--unlabelled",
+    type=click.Choice(["background", "void"]),
+    default="background",
+    show_default=True,
+    help="What pixels below no shape are.",
+)
+def import_(tool, source, out, link, skip_missing, unlabelled):
+    """Draw the annotations of a tool as masks: a data set of the kind `folder`.
+
+    SOURCE is a folder (or the file of annotations) as the tool exports it. The tool's own splits
+    are kept. docs/datasets.md says how each is laid out, and what lies on top where shapes overlap.
+    """
+    if not source.exists():
+        raise UserError(f"{source}: no such file or folder")
+    with training_half():
+        from keras_bisenet.data.importers import IMPORTERS
+        from keras_bisenet.data.importers.writing import write_folder
+
+        annotations = IMPORTERS[tool](source)
+        with progress_bar("drawing", len(annotations.images)) as bar:
+            done = write_folder(
+                annotations,
+                out,
+                link=link,
+                skip_missing=skip_missing,
+                unlabelled_is_void=unlabelled == "void",
+                progress=bar,
+            )
+    names = done.label_map.names
+    divided = ", ".join(f"{split} {count}" for split, count in sorted(done.splits.items()))
+    count = len(annotations.images) - done.missing
+    click.echo(printable(f"classes: {', '.join(f'{i} {name}' for i, name in enumerate(names))}"))
+    click.echo(f"where shapes overlap, {annotations.order}; pixels below none are {unlabelled}")
+    skipped = [f"{number} {what}" for what, number in sorted(annotations.skipped.items())]
+    skipped += [f"{done.missing} images that are not here"] if done.missing else []
+    if skipped:
+        click.echo(printable(f"left out: {', '.join(skipped)}"))
+    shown = f" ({divided})" if divided else ""
+    click.echo(printable(f"{count} images{shown}: {out} (--dataset folder)"))
+
+
+@command.command("split")
+@click.option("--data-dir", required=True, type=click.Path(path_type=Path), help="Its folder.")
+@click.option(
+    "--split-by",
+    required=True,
+    metavar="WHAT",
+    help="sequence (names before their last number), folder, or a regular expression.",
+)
+def split(data_dir, split_by):
+    """Divide one's own images into train and val by groups, none of which is torn.
+
+    Frames of one video, or views of one place, are alike: on both sides of a split they make
+    scores of what was learnt by heart. Writes train.txt and val.txt, which --dataset folder reads.
+    A regular expression is searched for in the images' paths; its first group, or all of it,
+    names the group that an image belongs to.
+    """
+    from keras_bisenet.data.folder import write_split_lists
+
+    with training_half():
+        splits = write_split_lists(data_dir, split_by)
+    for name, (path, groups, images) in splits.items():
+        click.echo(printable(f"{name}: {images} images of {groups} groups: {path}"))
 
 
 # === check ===

@@ -20,6 +20,8 @@ One of these layouts, with images and masks of any format that Pillow reads (mas
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -46,8 +48,9 @@ from keras_bisenet.data.mask_encoding import find_encoding
 from keras_bisenet.data.name_matching import masks_beside, pair_by_name, pair_listed
 from keras_bisenet.data.pairing import OnProblem
 from keras_bisenet.data.problems import Problem
-from keras_bisenet.data.splits import hold_out_val, split_train_val
+from keras_bisenet.data.splits import grouping, hold_out_val, split_by_group, split_train_val
 from keras_bisenet.errors import UserError
+from keras_bisenet.files import write_bytes
 from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
 
 
@@ -132,6 +135,45 @@ def _pair_tree(images: Path, masks: Path, on_problem: OnProblem) -> tuple[Sample
 
 
 # === Lists ===
+
+
+def write_split_lists(directory: Path, split_by: str) -> dict[str, tuple[Path, int, int]]:
+    """Divides a data set that has no splits by groups, into `train.txt` and `val.txt`.
+
+    Args:
+        directory: The data set.
+        split_by: What the groups are; see `keras_bisenet.data.splits.grouping`.
+
+    Returns:
+        For `train` and `val`: the list, and how many groups and images it names.
+
+    Raises:
+        UserError: When it has splits, or its images cannot be divided so.
+    """
+    made_here = []
+
+    def on_problem(problem: Problem) -> None:
+        if problem.severity == "error":
+            raise UserError(str(problem))
+        made_here.extend([problem] if "no splits are given" in problem.message else [])
+
+    dataset = load(directory, "folder", on_problem)
+    if not made_here:
+        raise UserError(f"{directory}: it has splits of its own: remove them first")
+    root = nested_root(directory)
+    samples = sorted(itertools.chain(*dataset.splits.values()), key=lambda s: s.image)
+    group, written = grouping(split_by, root), {}
+    for split, chosen in zip(("train", "val"), split_by_group(samples, group)):
+        lines = [
+            ",".join(os.path.relpath(file, root) for file in (sample.image, sample.mask))
+            for sample in chosen
+        ]
+        odd = next((line for line in lines if line.count(",") > 1 or "\n" in line), None)
+        if odd:
+            raise UserError(f"{root / odd!s}: a name with a comma fits in no list: rename it")
+        written[split] = root / f"{split}.txt", len({*map(group, chosen)}), len(chosen)
+        write_bytes(written[split][0], os.fsencode("\n".join(lines) + "\n"))
+    return written
 
 
 def _read_list(path: Path, root: Path, on_problem: OnProblem) -> tuple[Sample, ...]:

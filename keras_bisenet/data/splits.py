@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,13 +24,14 @@ def sequence_of(stem: str) -> str:
     return re.sub(r"[_\-. ]*\d+$", "", stem)
 
 
-def grouping(split_by: str) -> Callable[[Sample], str]:
+def grouping(split_by: str, root: Path) -> Callable[[Sample], str]:
     """What puts samples into groups that a split does not tear.
 
     Args:
         split_by: `sequence` (the name before the last number), `folder`, or a regular expression
-            that is searched for in the images' paths: its first group, or all of it, is the name
-            of the group.
+            that is searched for in the images' paths below `root`: its first group, or all of it,
+            is the name of the group.
+        root: The data set's folder.
 
     Raises:
         UsageError: When it is no regular expression.
@@ -44,7 +46,7 @@ def grouping(split_by: str) -> Callable[[Sample], str]:
         raise UsageError(f"--split-by {split_by!r}: no regular expression ({error})") from error
 
     def group(sample: Sample) -> str:
-        found = pattern.search(sample.image.as_posix())
+        found = pattern.search(os.path.relpath(sample.image, root))
         if not found:
             raise UsageError(
                 f"--split-by {split_by!r}: is not in {sample.image}: choose an expression that is "

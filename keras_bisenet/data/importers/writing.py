@@ -1,0 +1,248 @@
+"""Writing annotations as a data set of the kind `folder`: images, palette masks, classes.yaml."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from keras_bisenet.data.importers.annotations import (
+    BACKGROUND_LABELS,
+    VOID_LABELS,
+    AnnotatedImage,
+    Annotations,
+)
+from keras_bisenet.errors import UsageError, UserError
+from keras_bisenet.files import replacing, write_text
+from keras_bisenet.imaging.reading import IMAGE_SUFFIXES, exif_orientation, read_image
+from keras_bisenet.label_map import VOID, LabelMap, pascal_palette
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image of an EXIF orientation upright."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was written.
+
+    Args:
+        label_map: The classes.
+        splits: How many images each split has; empty where the tool does not divide.
+        missing: How many images were left out, since their files are not there.
+    """
+
+    label_map: LabelMap
+    splits: Counter
+    missing: int
+
+
+def label_map_of(annotations: Annotations, unlabelled_is_void: bool = False) -> LabelMap:
+    """The classes: the background first, then the tool's in its order, or else by name.
+
+    There is a background where pixels may lie below no shape and are not void then.
+
+    Raises:
+        UserError: When there are none, or too many.
+    """
+    used = {shape.label for image in annotations.images for shape in image.shapes}
+    labels = annotations.labels + sorted(used - {*annotations.labels})
+    labels = [label for label in labels if label.lower() not in VOID_LABELS]
+    background = next((each for each in labels if each.lower() in BACKGROUND_LABELS), "background")
+    names = labels
+    if not annotations.covers_all and (background in labels or not unlabelled_is_void):
+        names = [background, *(label for label in labels if label != background)]
+    if not 2 <= len(names) <= VOID:
+        raise UserError(
+            f"{len(names)} classes ({', '.join(names[:4])}): 2 to {VOID} can be told apart: "
+            "annotate more than one, or leave unlabelled pixels to the background"
+        )
+    spare = [c for c in pascal_palette(256) if c not in annotations.colours.values()]
+    palette = [annotations.colours.get(name) for name in names]
+    if len({c for c in palette if c}) < sum(c is not None for c in palette):
+        palette, spare = [None] * len(names), list(pascal_palette(256))  # a colour is there twice
+    if palette[0] is None and (0, 0, 0) in spare:
+        palette[0] = (0, 0, 0)
+        spare.remove((0, 0, 0))
+    return LabelMap(names, [colour or spare.pop(0) for colour in palette])
+
+
+def write_folder(
+    annotations: Annotations,
+    directory: Path,
+    *,
+    link: bool = False,
+    skip_missing: bool = False,
+    unlabelled_is_void: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Imported:
+    """Writes images and masks, all of them or nothing.
+
+    Args:
+        annotations: What a tool wrote.
+        directory: Folder to make.
+        link: Links to the images rather than copies of them.
+        skip_missing: Leaves out images whose files are not there.
+        unlabelled_is_void: Pixels below no shape are void rather than background.
+        progress: Called with 1 after each image.
+
+    Raises:
+        UsageError: When something is at `directory` already.
+        UserError: When an image is missing, damaged, or of another size than the tool says.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UsageError(f"{directory}: something is here already: choose another folder")
+    labels = label_map_of(annotations, unlabelled_is_void)
+    images = [image for image in annotations.images if image.file or image.data]
+    missing = len(annotations.images) - len(images)
+    if missing and not (skip_missing and images):
+        first = next(i for i in annotations.images if not (i.file or i.data))
+        raise UserError(
+            f"{first.said_in}: {missing} of {len(annotations.images)} images are not here, such as "
+            f"{first.name}: put them beside it, or leave them out with --skip-missing"
+        )
+    places = _places(images)
+    with replacing(directory) as temporary:
+        temporary.mkdir()
+
+        def write(item: tuple[AnnotatedImage, PurePosixPath]) -> None:
+            _write_pair(*item, temporary, labels, link, VOID if unlabelled_is_void else 0)
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            for _ in threads.map(write, zip(images, places)):
+                if progress:
+                    progress(1)
+        write_text(temporary / "classes.yaml", classes_yaml(labels))
+        if directory.exists():
+            directory.rmdir()
+    return Imported(labels, _splits(images), missing)
+
+
+def classes_yaml(labels: LabelMap) -> str:
+    """The text of a `classes.yaml`."""
+    lines = ["classes:"]
+    for number, (name, colour) in enumerate(zip(labels.names, labels.palette)):
+        lines.append(f"  - {{name: {json.dumps(name)}, id: {number}, color: {list(colour)}}}")
+    return "\n".join(lines) + "\n"
+
+
+def class_ids(image: AnnotatedImage, size: tuple[int, int], labels: LabelMap, bottom: int):
+    """The mask of an image: uint8 `[height, width]`.
+
+    Raises:
+        UserError: When a shape is of another size.
+    """
+    mask = np.full(size, bottom, np.uint8)
+    for shape in (*_crowds(image, True), *_crowds(image, False)):
+        where = shape.draw(size)
+        if where.shape != tuple(size):
+            raise UserError(
+                f"{image.said_in}: a shape on {image.name} is of {where.shape[0]}x{where.shape[1]} "
+                f"pixels, and the image has {size[0]}x{size[1]}: export it again"
+            )
+        is_void = shape.is_crowd or shape.label.lower() in VOID_LABELS
+        mask[where] = VOID if is_void else labels.names.index(shape.label)
+    return mask
+
+
+def _crowds(image: AnnotatedImage, crowd: bool):
+    return [shape for shape in image.shapes if shape.is_crowd == crowd]
+
+
+def _splits(images: Sequence[AnnotatedImage]) -> Counter:
+    """How many images each split has; empty where they are not divided.
+
+    Raises:
+        UserError: When some images have no split.
+    """
+    splits = Counter(image.split for image in images)
+    if None in splits and len(splits) > 1:
+        first = next(image for image in images if image.split is None)
+        raise UserError(
+            f"{first.said_in}: {splits[None]} images are in no split, such as {first.name}, and "
+            "others are: put them into train, val or test too"
+        )
+    return Counter() if len(splits) == 1 and "train" not in splits else splits
+
+
+def _places(images: Sequence[AnnotatedImage]) -> list[PurePosixPath]:
+    """Where each image goes, below `images`.
+
+    Raises:
+        UserError: When two would go to one place.
+    """
+    splits = _splits(images)
+    seen: dict[str, AnnotatedImage] = {}
+    places = []
+    for image in images:
+        parts = PurePosixPath(image.name.replace("\\", "/")).parts
+        place = PurePosixPath(*(part for part in parts if part not in ("..", "/")))
+        if place.suffix.lower() not in IMAGE_SUFFIXES:
+            place = place.with_name(place.name + (image.file.suffix if image.file else ".jpg"))
+        place = PurePosixPath(image.split if splits else "all") / place
+        other = seen.setdefault(place.with_suffix("").as_posix().lower(), image)
+        if other is not image:
+            raise UserError(
+                f"{image.said_in}: {image.name} and {other.name} would have one mask: rename one"
+            )
+        places.append(place)
+    return places
+
+
+def _write_pair(image, place: PurePosixPath, root: Path, labels, link: bool, bottom: int) -> None:
+    split, *rest = place.parts
+    folder = root if split == "all" else root / split
+    target = folder.joinpath("images", *rest)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if image.data:
+        target.write_bytes(image.data)
+    elif link:
+        target.symlink_to(image.file.resolve())
+    else:
+        shutil.copyfile(image.file, target)
+    mask = _upright_mask(image, target, labels, bottom)
+    drawn = Image.fromarray(mask)
+    drawn.putpalette(_palette(labels))
+    path = folder.joinpath("masks", *rest).with_suffix(".png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn.save(path)
+
+
+def _upright_mask(image: AnnotatedImage, file: Path, labels: LabelMap, bottom: int) -> np.ndarray:
+    """The mask as the image is seen, also where the tool did not turn it as its EXIF data ask.
+
+    Raises:
+        UserError: When the tool says another size.
+    """
+    upright = read_image(file).shape[:2]
+    size = image.size or upright
+    mask = class_ids(image, size, labels, bottom)
+    if tuple(size) == upright:
+        return mask
+    turn = TURNS.get(exif_orientation(file))
+    if turn is not None and tuple(size) == upright[::-1]:
+        return np.asarray(Image.fromarray(mask).transpose(turn))
+    raise UserError(
+        f"{image.said_in}: {image.name} was annotated at {size[0]}x{size[1]}, and the image has "
+        f"{upright[0]}x{upright[1]}: take the image that was annotated"
+    )
+
+
+def _palette(labels: LabelMap) -> list[int]:
+    colours = [*labels.palette, *[(0, 0, 0)] * (VOID - labels.num_classes), (224, 224, 192)]
+    return [channel for colour in colours for channel in colour]
