@@ -1,9 +1,10 @@
-"""Progress bars for long work."""
+"""Progress bars for long work, and a line that says how endless work is doing."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
 
 import click
@@ -29,3 +30,28 @@ def progress_bar(label: str, length: int) -> Iterator[Callable[..., None]]:
             bar.update(n, text)
 
         yield update
+
+
+@contextlib.contextmanager
+def status_line(text: Callable[[], str], seconds: float = 1.0) -> Iterator[None]:
+    """Shows `text()` on the terminal's last line, anew each second, while the block runs.
+
+    Where the output is a file it shows nothing.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    ended = threading.Event()
+
+    def show() -> None:
+        while not ended.wait(seconds):
+            click.echo(f"\r\033[K{text()}", nl=False, err=True)
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        click.echo("\r\033[K", nl=False, err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 
 import click
 
@@ -29,7 +30,44 @@ class Size(click.ParamType):
         return height, width
 
 
+class CameraSize(click.ParamType):
+    """`WxH`, width by height in pixels, as cameras and their data sheets count: `1280x720`.
+
+    The value is (height, width), as everywhere else.
+    """
+
+    name = "WxH"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        try:
+            width, height = (int(side) for side in value.lower().split("x"))
+        except ValueError:
+            self.fail(f"{value!r} is not width x height, such as 1280x720", param, ctx)
+        if not (16 <= height <= 16384 and 16 <= width <= 16384):
+            self.fail(f"{value!r}: sides from 16 to 16384 pixels", param, ctx)
+        return height, width
+
+
+class Duration(click.ParamType):
+    """Seconds, minutes or hours: `90`, `90s`, `10m`, `1h`. The value is in seconds."""
+
+    name = "TIME"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value.strip())
+        if not found or not float(found[1]):
+            self.fail(f"{value!r} is no time, such as 90s, 10m or 1h", param, ctx)
+        return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
 SIZE = Size()
+CAMERA_SIZE = CameraSize()
+DURATION = Duration()
+DELEGATE = "edgetpu[:DEVICE]|PATH"
 TARGET = click.Choice(list(TARGETS))
 
 

@@ -36,6 +36,19 @@ class Timings:
         return self.prepare + self.invoke + self.finish
 
 
+class Stopwatch:
+    """Measures a block: `milliseconds`, from its end on."""
+
+    milliseconds = 0.0
+
+    def __enter__(self) -> Stopwatch:
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.milliseconds = 1000 * (time.perf_counter() - self._start)
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """What a model says of an image.
@@ -91,14 +104,12 @@ class Segmenter:
 
     def segment(self, image: np.ndarray) -> Answer:
         """The class of every pixel of an image, RGB uint8 [h, w, 3]."""
-        start = time.perf_counter()
-        array, fit = self.prepare(image)
-        prepared = time.perf_counter()
+        with Stopwatch() as prepare:
+            array, fit = self.prepare(image)
         raw, invoke = self.timed_invoke(array)
-        invoked = time.perf_counter()
-        ids = self.finish(raw, fit)
-        finish = 1000 * (time.perf_counter() - invoked)
-        return Answer(ids, Timings(1000 * (prepared - start), invoke, finish))
+        with Stopwatch() as finish:
+            ids = self.finish(raw, fit)
+        return Answer(ids, Timings(prepare.milliseconds, invoke, finish.milliseconds))
 
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, Fit]:
         """The input tensor, [1, H, W, 3], of an image, RGB uint8 [h, w, 3], and its fit."""
@@ -113,12 +124,11 @@ class Segmenter:
 
     def timed_invoke(self, array: np.ndarray) -> tuple[np.ndarray, float]:
         """What `invoke` gives, and how many milliseconds it took once it was its turn."""
-        with self._turn:
-            start = time.perf_counter()
+        with self._turn, Stopwatch() as invoke:
             self._interpreter.set_tensor(self._input, array)
             self._interpreter.invoke()
             raw = self._interpreter.get_tensor(self._output)[0]
-            return raw, 1000 * (time.perf_counter() - start)
+        return raw, invoke.milliseconds
 
     def finish(self, raw: np.ndarray, fit: Fit) -> np.ndarray:
         """The class ids, uint8 [h, w], at the image's own size, of a raw output."""

@@ -31,7 +31,7 @@ from keras_bisenet.lite.record import DeploymentRecord, read_record
 from keras_bisenet.runtime.interpreter import RUNTIMES, open_interpreter, runtime_name
 from keras_bisenet.runtime.model_info import ModelInfo
 from keras_bisenet.runtime.segmenter import Segmenter
-from keras_bisenet.runtime.sources import Images, open_source
+from keras_bisenet.runtime.sources import open_source
 
 SIZE = (32, 48)
 
@@ -457,9 +457,10 @@ def test_a_folder_gives_its_images_in_order_and_goes_on_after_a_bad_one(tmp_path
     (tmp_path / "more").mkdir()
     Image.fromarray(picture(20, 30)).save(tmp_path / "more" / "d.png")
     frames = open_source(str(tmp_path))
-    assert isinstance(frames, Images) and frames.skipped == 1
+    assert (frames.kind, frames.length, len(frames.notes)) == ("folder", 4, 1)
+    assert "1 other files skipped" in frames.notes[0]
     assert [frame.name for frame in frames] == ["a.jpg", "b.png", "c.png"]
-    assert len(frames.unreadable) == 1 and "ab.png: a damaged image" in frames.unreadable[0]
+    assert len(frames.failures) == 1 and "ab.png: a damaged image" in frames.failures[0]
 
 
 def test_sources_that_are_not_there_are_named(tmp_path):
@@ -470,7 +471,8 @@ def test_sources_that_are_not_there_are_named(tmp_path):
 
 
 def test_video_without_opencv_names_the_extra(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cv2", None)
+    for module in ("av", "cv2"):
+        monkeypatch.setitem(sys.modules, module, None)
     (tmp_path / "drive.mp4").write_bytes(b"")
     for source in (str(tmp_path / "drive.mp4"), "0", "/dev/video0"):
         with pytest.raises(UserError, match=r"pip install 'keras-bisenet\[video\]'"):
@@ -491,5 +493,5 @@ def test_video_frames(tmp_path):
     np.testing.assert_allclose(frames[2].image[20, 20], (200, 0, 240), atol=6)
 
     path.write_bytes(b"no video")
-    with pytest.raises(UserError, match=r"drive\.avi: OpenCV cannot read this video"):
+    with pytest.raises(UserError, match=r"drive\.avi: this video cannot be read"):
         open_source(str(path))

@@ -1,0 +1,202 @@
+"""Video files and streams by address, by PyAV (FFmpeg): timestamps, rotation and all.
+
+OpenCV takes its place where PyAV is not installed.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from keras_bisenet.errors import UserError
+from keras_bisenet.runtime.sources.base import (
+    Frame,
+    Source,
+    SourceOptions,
+    reconnecting,
+    turned,
+)
+
+VIDEO_SUFFIXES = (
+    *(".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg"),
+    *(".3gp", ".flv", ".wmv", ".ts"),
+)
+
+TIMEOUT = 10.0
+"""Seconds after which a stream that says nothing is lost."""
+
+CURE = "see that it is on and reachable"
+
+
+def open_source(name: str, options: SourceOptions) -> Source | None:
+    """Opens an address (`rtsp://...`), or a file by its suffix."""
+    is_address = re.match(r"[a-z][a-z0-9+.-]*://", name, re.IGNORECASE)
+    path = Path(name)
+    if not is_address and (path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file()):
+        return None
+    av = pyav()
+    if av is not None:
+        return Stream(name, options) if is_address else VideoFile(path, options)
+    from keras_bisenet.runtime.sources import opencv
+
+    return opencv.Live(name, options) if is_address else opencv.VideoFile(path, options)
+
+
+def pyav():
+    """The `av` module, quiet; None where PyAV is not installed."""
+    try:
+        import av
+        import av.logging
+    except ImportError:
+        return None
+    av.logging.set_level(av.logging.PANIC)
+    return av
+
+
+class VideoFile(Source):
+    """A video file. Frames come at their own times, which need not be even, and upright."""
+
+    def __init__(self, path: Path, options: SourceOptions):
+        super().__init__()
+        self.name, self.files = str(path), (path,)
+        self._options = options
+        with _container(str(path)) as container:
+            stream = _video_stream(container, str(path))
+            self.fps = float(stream.average_rate) if stream.average_rate else None
+            self.length = stream.frames or None
+            if self.length is None and container.duration and self.fps:
+                self.length = max(1, round(container.duration / 1e6 * self.fps))
+            if container.streams.audio:
+                self.audio = path
+
+    def __iter__(self) -> Iterator[Frame]:
+        number, last, start = 0, -1.0, None
+        step = 1 / (self.fps or 30.0)
+        with _container(self.name) as container:
+            for at, image in _decoded(container, self.name, self._options.rotate):
+                if start is None:
+                    start = _start(container, at or 0.0)
+                at = last + step if at is None else at - start
+                if at <= last:  # damaged timestamps: a video's must rise
+                    at = last + step
+                last, number = at, number + 1
+                yield Frame(f"frame_{number:06d}", image, at, time.monotonic())
+        if number == 0:
+            raise UserError(f"{self.name}: no frame could be read from it")
+        if self.length and number < 0.9 * self.length:
+            self.notes.append(
+                f"{self.name}: {number} of {self.length} frames could be read: it is cut short"
+            )
+
+
+class Stream(Source):
+    """A camera or a broadcast by its address, or a video file on a server."""
+
+    def __init__(self, name: str, options: SourceOptions):
+        super().__init__()
+        self.name, self._options = name, options
+        self._closed = threading.Event()
+        self._container = self._open()
+        stream = _video_stream(self._container, name)
+        self.fps = float(stream.average_rate) if stream.average_rate else None
+        self.live = self._container.duration is None
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self.live:
+            return reconnecting(
+                self._images, self.name, self._options.patience, self._closed.is_set, CURE
+            )
+        return self._frames()
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _open(self):
+        # UDP, the usual choice for RTSP, loses packets on a busy Pi, and with them pictures.
+        options = {"rtsp_transport": "tcp"} if self.name.lower().startswith("rtsp") else {}
+        options |= {"fflags": "nobuffer", "flags": "low_delay"}
+        return _container(self.name, options=options, timeout=TIMEOUT)
+
+    def _images(self) -> Iterator[np.ndarray]:
+        container, self._container = self._container or self._open(), None
+        with container:
+            for _, image in _decoded(container, self.name, self._options.rotate):
+                yield image
+
+    def _frames(self) -> Iterator[Frame]:
+        start: float | None = None
+        for number, (at, image) in enumerate(
+            _decoded(self._container, self.name, self._options.rotate)
+        ):
+            if self._closed.is_set():
+                return
+            at = number / (self.fps or 30.0) if at is None else at
+            start = at if start is None else start
+            yield Frame(f"frame_{number + 1:06d}", image, at - start, time.monotonic())
+
+
+def _container(name: str, **options):
+    av = pyav()
+    try:
+        return av.open(name, metadata_errors="replace", **options)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        if "://" in name:
+            raise UserError(
+                f"{name}: no camera or stream answers ({_reason(error)}): {CURE}"
+            ) from error
+        raise UserError(
+            f"{name}: this video cannot be read ({_reason(error)}): copy it again, or convert it"
+        ) from error
+
+
+def _video_stream(container, name: str):
+    if not container.streams.video:
+        raise UserError(f"{name}: there is no video in it, only {container.format.long_name}")
+    return container.streams.video[0]
+
+
+def _start(container, first: float) -> float:
+    """The time that a file's sound and pictures are counted from, in seconds."""
+    return first if container.start_time is None else container.start_time / 1e6
+
+
+def _decoded(container, name: str, rotate: int) -> Iterator[tuple[float | None, np.ndarray]]:
+    """Each frame's time in seconds and its image, as far as the file can be read."""
+    av = pyav()
+    stream = _video_stream(container, name)
+    stream.thread_type = "AUTO"
+    errors = 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.error.FFmpegError, OSError) as error:
+            if "://" in name:  # a stream that is lost; a file that is cut short just ends
+                raise UserError(f"{name}: {_reason(error)}") from error
+            return
+        if packet is None:
+            return
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            errors += 1  # a damaged packet: the next key frame makes up for it
+            if errors > 300:
+                return
+            continue
+        for frame in frames:
+            image = frame.to_ndarray(format="rgb24")
+            yield frame.time, turned(image, rotate - round(_rotation(frame)))
+
+
+def _rotation(frame) -> float:
+    """Degrees counter-clockwise by which a player turns the frame: a phone held upright."""
+    return getattr(frame, "rotation", 0)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join((getattr(error, "strerror", None) or str(error)).split())

@@ -1,0 +1,51 @@
+"""Image files: one, or those of a folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from keras_bisenet.errors import UsageError, UserError
+from keras_bisenet.imaging.reading import IMAGE_SUFFIXES, read_image
+from keras_bisenet.runtime.sources.base import Frame, Source, SourceOptions
+
+
+class Images(Source):
+    """Image files, in order. A file that was asked for by its name raises when it is damaged;
+    one of a folder is left out and told of in `failures`."""
+
+    def __init__(self, name: str, files: list[Path], *, kind: str, skipped: int = 0):
+        super().__init__()
+        self.name, self.kind = name, kind
+        self.files = tuple(files)
+        self.length = len(files)
+        if skipped:
+            self.notes.append(f"{name}: {skipped} other files skipped: they are no images")
+
+    def __iter__(self) -> Iterator[Frame]:
+        for number, path in enumerate(self.files):
+            try:
+                image = read_image(path)
+            except UserError as error:
+                if self.kind == "image":
+                    raise
+                self.failures.append(str(error))
+            else:
+                yield Frame(path.name, image, float(number), time.monotonic())
+
+
+def open_source(name: str, options: SourceOptions) -> Images | None:
+    path = Path(name)
+    if not path.exists():
+        return None
+    if options.camera_size or options.fps or options.rotate:
+        raise UsageError(f"{name}: --camera-size, --fps and --rotate are for cameras and videos")
+    if not path.is_dir():
+        return Images(name, [path], kind="image")
+    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
+        known = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
+        raise UserError(f"{path}: no image in this folder ({known})")
+    return Images(str(path), images, kind="folder", skipped=len(files) - len(images))

@@ -1,0 +1,400 @@
+"""Cameras: the newest frame, the true rate, what happens when one is lost; the Pi's own."""
+
+import contextlib
+import itertools
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import types
+
+import numpy as np
+import pytest
+from cameras import http_camera, jpeg, number_of, numbered
+from tflite_tiny import tiny_model
+
+from keras_bisenet.errors import UserError
+from keras_bisenet.runtime.loop import run_loop
+from keras_bisenet.runtime.segmenter import Segmenter
+from keras_bisenet.runtime.sources import Source, SourceOptions, open_source
+from keras_bisenet.runtime.sources import base as sources_base
+from keras_bisenet.runtime.sources.base import Frame
+from keras_bisenet.runtime.statistics import RECENT, Statistics
+
+SIZE = (32, 48)
+
+
+class Slow(Segmenter):
+    """A network that takes 100 ms, and no CPU, as an accelerator's does."""
+
+    def invoke(self, array):
+        return self.timed_invoke(array)[0]
+
+    def timed_invoke(self, array):
+        time.sleep(0.1)
+        raw, milliseconds = super().timed_invoke(array)
+        return raw, milliseconds + 100
+
+
+class Collected:
+    def __init__(self):
+        self.frames, self.is_closed = [], False
+
+    def write(self, frame, answer):
+        self.frames.append(frame)
+
+    def close(self):
+        self.is_closed = True
+
+
+class Numbered(Source):
+    """Frames as fast as they are taken, or for ever as a camera at `fps`."""
+
+    def __init__(self, count=None, fps=None):
+        super().__init__()
+        self.name, self.live, self.fps, self._count = "numbered", count is None, fps, count
+        self._closed = threading.Event()
+
+    def __iter__(self):
+        start = time.monotonic()
+        for i in itertools.count() if self._count is None else range(self._count):
+            if self._closed.is_set():
+                return
+            if self.fps:
+                time.sleep(max(0, start + i / self.fps - time.monotonic()))
+            yield Frame(f"frame_{i:06d}", numbered(i), float(i), time.monotonic())
+
+    def close(self):
+        self._closed.set()
+
+
+# === The loop ===
+
+
+def test_every_frame_of_a_file_is_answered_in_order():
+    sink, answered = Collected(), []
+    statistics = run_loop(
+        Numbered(40),
+        Segmenter(tiny_model(SIZE)),
+        sink,
+        answered=lambda frame, answer: answered.append((number_of(frame.image), answer)),
+    )
+    assert [number_of(frame.image) for frame in sink.frames] == list(range(40))
+    assert [number for number, _ in answered] == list(range(40)) and sink.is_closed
+    assert (statistics.read, statistics.processed, statistics.written) == (40, 40, 40)
+    assert statistics.dropped == 0 and statistics.mean.invoke > 0
+
+
+def test_a_live_source_is_answered_by_its_newest_frame():
+    sink, stop = Collected(), threading.Event()
+    threading.Timer(2, stop.set).start()
+    source, lags = Numbered(fps=60), []
+    statistics = run_loop(
+        source,
+        Slow(tiny_model(SIZE)),
+        sink,
+        stop=stop,
+        answered=lambda frame, _: lags.append(time.monotonic() - frame.captured),
+    )
+    numbers = [number_of(frame.image) for frame in sink.frames]
+    assert 12 <= len(numbers) <= 21 and numbers == sorted(set(numbers))
+    assert numbers[-1] > 80  # of the 120 that were there
+    assert statistics.dropped == pytest.approx(statistics.read - statistics.written, abs=2)
+    assert np.median(lags) < 0.15  # the network's 100 ms, and half of the next one's
+
+
+@pytest.mark.parametrize("failing", ["source", "network", "sink"])
+def test_whatever_fails_the_rest_ends_and_the_sink_is_closed(failing):
+    class Failing(Numbered):
+        def __iter__(self):
+            yield from itertools.islice(super().__iter__(), 5)
+            raise UserError("the source failed")
+
+    class FailingSegmenter(Segmenter):
+        def timed_invoke(self, array):
+            raise UserError("the network failed")
+
+    class FailingSink(Collected):
+        def write(self, frame, answer):
+            raise UserError("the sink failed")
+
+    source = Failing() if failing == "source" else Numbered()
+    make = FailingSegmenter if failing == "network" else Segmenter
+    sink = FailingSink() if failing == "sink" else Collected()
+    before = threading.active_count()
+    with pytest.raises(UserError, match=f"the {failing} failed"):
+        run_loop(source, make(tiny_model(SIZE)), sink)
+    assert sink.is_closed and threading.active_count() == before
+
+
+def test_a_source_that_hangs_does_not_keep_the_loop():
+    class Hanging(Numbered):
+        def __iter__(self):
+            yield next(super().__iter__())
+            time.sleep(30)
+
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    start = time.monotonic()
+    run_loop(Hanging(), Segmenter(tiny_model(SIZE)), Collected(), stop=stop)
+    assert time.monotonic() - start < 8
+
+
+def test_statistics_are_bounded_and_right(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("keras_bisenet.runtime.statistics.time.monotonic", lambda: now[0])
+    statistics = Statistics()
+    statistics.start()
+    from keras_bisenet.runtime.segmenter import Timings
+
+    for i in range(5000):
+        now[0] += 0.02
+        statistics.count("read")
+        if i % 2:
+            statistics.count("processed")
+            statistics.count_written(Timings(1, float(i % 100), 2), now[0] - 0.5)
+        else:
+            statistics.count("dropped")
+    assert (statistics.read, statistics.written, statistics.dropped) == (5000, 2500, 2500)
+    assert statistics.per_second("written") == pytest.approx(25, abs=0.5)
+    assert statistics.per_second("read") == pytest.approx(50, abs=0.5)
+    assert statistics.latency(50) == pytest.approx(500)
+    assert statistics.network(99) == 99 and statistics.network(50) == pytest.approx(50, abs=2)
+    assert statistics.rate == pytest.approx(25) and statistics.share == pytest.approx(1.25)
+    now[0] += 3
+    assert statistics.age == pytest.approx(3.5)
+    assert len(statistics._timings) == len(statistics._latencies) == RECENT
+    assert statistics.to_json()["frames"]["written"] == 2500
+
+
+# === A camera on the network ===
+
+
+@pytest.fixture
+def quick_pauses(monkeypatch):
+    monkeypatch.setattr(sources_base, "FIRST_PAUSE", 0.1)
+
+
+def test_a_camera_is_shown_as_it_is_now_and_recorded_at_its_own_pace(tmp_path):
+    """In the first wave the picture of a 30/s camera was 7 s old after 13 s, and 14 s of it
+    became a video of 3.5 s."""
+    av = pytest.importorskip("av")
+    lags = []
+    with http_camera(30) as camera:
+        source, stop = open_source(camera.address), threading.Event()
+        assert source.live
+        from keras_bisenet.runtime.sinks import Style, open_sink
+
+        segmenter = Slow(tiny_model(SIZE))
+        info = segmenter.info
+        style = Style(info.names, info.palette)
+        sink = open_sink(str(tmp_path / "out.mp4"), source, style)
+        threading.Timer(4, stop.set).start()
+        statistics = run_loop(
+            source,
+            segmenter,
+            sink,
+            stop=stop,
+            answered=lambda frame, _: lags.append(camera.sent - number_of(frame.image)),
+        )
+    assert statistics.dropped > statistics.written
+    # Frames of 33 ms: the network's three, and what is on the way.
+    assert np.median(lags[5:]) <= 9 and np.median(lags[-10:]) <= np.median(lags[5:15]) + 3
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        times = [frame.time for frame in file.decode(video=0)]
+    assert len(times) == statistics.written
+    assert times[-1] == pytest.approx(3.6, abs=0.6)
+
+
+def test_a_lost_camera_is_found_again_and_both_are_said(quick_pauses, caplog):
+    pytest.importorskip("av")
+    caplog.set_level("INFO", "keras_bisenet")
+    with http_camera(30) as camera:
+        frames = iter(open_source(camera.address))
+        first = [number_of(next(frames).image) for _ in range(3)]
+        camera.broken.set()
+        threading.Timer(1.0, camera.broken.clear).start()
+        later = next(f for f in frames if number_of(f.image) > first[-1] + 25)
+        assert camera.connections >= 2 and later.time > 0.8
+        frames.close()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "lost after" in said[0] and "looking for it again" in said[0]
+    assert "back after" in said[1]
+
+
+def test_a_camera_that_stays_away_ends_with_what_was_recorded(tmp_path):
+    pytest.importorskip("av")
+    from click.testing import CliRunner
+
+    from keras_bisenet.cli import main
+
+    model = tmp_path / "model.tflite"
+    model.write_bytes(tiny_model(SIZE))
+    with http_camera(30) as camera, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources_base, "FIRST_PAUSE", 0.1)
+        patch.setattr("keras_bisenet.cli.run.PATIENCE", 1.0)
+        threading.Timer(1.5, camera.broken.set).start()
+        out = tmp_path / "out.mp4"
+        result = CliRunner().invoke(main, ["run", str(model), camera.address, "-o", str(out)])
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert "recording until Ctrl-C" in lines[0]
+    assert lines[1].startswith("Warning: ") and "lost after" in lines[1]
+    assert " frames in " in lines[2] and " dropped" in lines[2]
+    assert lines[3].startswith(f"Error: {camera.address}: lost after ")
+    assert "not back within 1 s: see that it is on and reachable" in lines[3]
+    import av
+
+    with av.open(str(out)) as file:
+        assert sum(1 for _ in file.decode(video=0)) == int(lines[2].split()[0])
+
+
+def test_a_camera_that_is_not_there_is_told_at_once():
+    for name in ("/dev/video97", "97", "http://127.0.0.1:9/video", "rtsp://127.0.0.1:9/x"):
+        start = time.monotonic()
+        with pytest.raises(UserError, match="no camera or stream answers") as caught:
+            open_source(name)
+        assert str(caught.value).startswith(f"{name}: ") and time.monotonic() - start < 8
+
+
+# === The Pi's own ===
+
+
+@pytest.fixture
+def rpicam(tmp_path, monkeypatch):
+    """A stand-in for `rpicam-vid`: it notes its arguments and gives numbered pictures."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+
+    def make(body: str) -> None:
+        program = folder / "rpicam-vid"
+        pictures = [jpeg(numbered(i)) for i in range(1, 200)]
+        (folder / "pictures.py").write_text(f"PICTURES = {pictures!r}\n")
+        program.write_text(
+            f"#!{sys.executable}\nimport sys, time\nsys.path.insert(0, {str(folder)!r})\n"
+            "from pictures import PICTURES\n"
+            f"open({str(folder / 'arguments')!r}, 'w').write(' '.join(sys.argv[1:]))\n"
+            "out = sys.stdout.buffer\n" + textwrap.dedent(body)
+        )
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    make.folder = folder
+    return make
+
+
+ALL = "for picture in PICTURES:\n    out.write(picture); out.flush(); time.sleep(0.02)\n"
+
+
+def test_the_pis_camera_through_a_pipe(rpicam):
+    rpicam(ALL)
+    options = SourceOptions(camera_size=(720, 1280), fps=15, rotate=180)
+    source = open_source("pi:1", options)
+    assert source.live and source.fps == 15
+    frames = list(itertools.islice(iter(source), 5))
+    numbers = [number_of(frame.image[:, ::-1]) for frame in frames]  # turned by 180 degrees
+    assert numbers == sorted(set(numbers)) and numbers[0] >= 1
+    assert frames[0].image.shape == (48, 64, 3)
+    arguments = (rpicam.folder / "arguments").read_text()
+    for words in ("--camera 1", "--width 1280 --height 720", "--framerate 15", "--codec mjpeg"):
+        assert words in arguments
+    source.close()
+
+
+def test_pictures_that_wait_in_the_pipe_are_left_out(rpicam):
+    rpicam(ALL.replace("0.02", "0.005"))
+    source, numbers = open_source("pi"), []
+    for frame in source:
+        numbers.append(number_of(frame.image))
+        time.sleep(0.1)
+        if len(numbers) == 5:
+            source.close()
+    assert numbers[-1] > 30
+
+
+def test_the_pis_camera_says_what_its_program_says(rpicam):
+    rpicam("print('ERROR: *** no cameras available ***', file=sys.stderr); sys.exit(255)\n")
+    with pytest.raises(
+        UserError, match="no cameras available .*: see that the cable"
+    ):
+        next(iter(open_source("pi")))
+
+
+def test_the_pis_program_is_started_again_when_it_dies(rpicam, quick_pauses, caplog):
+    rpicam("for picture in PICTURES[:5]:\n    out.write(picture); out.flush(); time.sleep(0.02)\n")
+    source = open_source("pi")
+    frames = list(itertools.islice(iter(source), 12))
+    source.close()
+    assert len(frames) == 12
+    assert "looking for it again" in caplog.records[0].getMessage()
+
+
+def test_without_a_program_picamera2_is_taken(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="sudo apt install rpicam-apps-lite"):
+        open_source("pi")
+    seen = {}
+
+    class Picamera2:
+        def __init__(self, number):
+            seen["number"] = number
+
+        def create_video_configuration(self, **configuration):
+            return configuration
+
+        def configure(self, configuration):
+            seen.update(configuration)
+
+        def start(self):
+            seen["started"] = True
+
+        def capture_array(self, name):
+            padded = np.zeros((48, 128, 3), np.uint8)
+            padded[:, :64] = numbered(7)
+            return padded
+
+        def close(self):
+            seen["closed"] = True
+
+    module = types.SimpleNamespace(Picamera2=Picamera2)
+    monkeypatch.setitem(sys.modules, "picamera2", module)
+    source = open_source("pi", SourceOptions(camera_size=(48, 64), fps=10))
+    frames = iter(source)
+    image = next(frames).image
+    assert image.shape == (48, 64, 3) and number_of(image) == 7
+    source.close()
+    with contextlib.suppress(StopIteration):
+        next(frames)
+    assert seen["main"] == {"format": "BGR888", "size": (64, 48)}  # its name for RGB
+    assert seen["controls"] == {"FrameRate": 10} and seen["closed"] and seen["number"] == 0
+
+
+def test_sigterm_ends_a_recording_whole(tmp_path, rpicam):
+    """`systemctl stop` sends it."""
+    av = pytest.importorskip("av")
+    rpicam(
+        "import itertools\nfor picture in itertools.cycle(PICTURES):\n"
+        "    out.write(picture); out.flush(); time.sleep(0.02)\n"
+    )
+    model, out = tmp_path / "model.tflite", tmp_path / "out" / "a.mp4"
+    model.write_bytes(tiny_model(SIZE))
+    program = "from keras_bisenet.cli import main; main()"
+    command = [sys.executable, "-u", "-c", program, "run", model, "pi", "-o", out]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "recording until" in process.stdout.readline()
+    deadline = time.monotonic() + 20
+    while not list(out.parent.glob(".a.mp4*/a.mp4")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    said, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors
+    assert [path.name for path in out.parent.iterdir()] == ["a.mp4"]
+    with av.open(str(out)) as file:
+        count = sum(1 for _ in file.decode(video=0))
+    assert count == int(said.split(" frames in ")[0]) > 5

@@ -1,0 +1,325 @@
+"""Videos through `keras-bisenet run`: their times, sound, turn and kind, and how they end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from tflite_tiny import NAMES, PALETTE, tiny_model
+
+from keras_bisenet.cli import main
+from keras_bisenet.errors import UserError
+from keras_bisenet.runtime.sources import SourceOptions, open_source
+
+av = pytest.importorskip("av", reason="PyAV is not installed")
+
+SIZE = (32, 48)
+FRAME = (48, 64)
+RED, BLUE = NAMES.index("red"), NAMES.index("blue")
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tiny_model(SIZE))
+    return path
+
+
+def run(*args):
+    return CliRunner().invoke(main, ["run", *(str(arg) for arg in args)])
+
+
+def scene(size=FRAME, top=(200, 0, 0), bottom=(0, 0, 200)) -> np.ndarray:
+    image = np.zeros((*size, 3), np.uint8)
+    image[: size[0] // 2], image[size[0] // 2 :] = top, bottom
+    return image
+
+
+def write_video(path, times, *, sound=None, size=FRAME, turn=0, codec="libx264", base=1000):
+    """A video of the scene with frames at these `times`, in seconds, and a tone of `sound` s."""
+    with av.open(str(path), "w") as file:
+        video = file.add_stream(codec, rate=25)
+        video.height, video.width = size
+        video.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        video.codec_context.time_base = Fraction(1, base)
+        if turn:
+            video.set_display_rotation(turn)
+        if sound:
+            audio = file.add_stream("aac" if path.suffix != ".avi" else "pcm_s16le", rate=8000)
+            audio.layout = "mono"
+        for at in times:
+            frame = av.VideoFrame.from_ndarray(scene(size), format="rgb24")
+            frame.pts, frame.time_base = round(at * base), Fraction(1, base)
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
+        if sound:
+            wave = (8000 * np.sin(np.arange(int(sound * 8000)) / 3)).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(wave[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 8000, 0, Fraction(1, 8000)
+            fifo = av.AudioFifo()
+            fifo.write(frame)
+            resampler = av.AudioResampler(audio.codec_context.format or "s16", "mono", 8000)
+            for part in fifo.read_many(1024, partial=True):
+                for whole in resampler.resample(part):
+                    file.mux(audio.encode(whole))
+            file.mux(audio.encode(None))
+    return path
+
+
+def described(path) -> dict:
+    """What a video file holds: codecs, times in seconds, size, seconds of sound."""
+    with av.open(str(path)) as file:
+        video = file.streams.video[0]
+        frames = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in file.decode(video)]
+        found = {
+            "codec": video.codec_context.name,
+            "pix_fmt": video.codec_context.pix_fmt,
+            "times": [round(time, 3) for time, _ in frames],
+            "image": frames[-1][1],
+            "sound": 0.0,
+        }
+    with av.open(str(path)) as file:
+        if file.streams.audio:
+            audio = file.streams.audio[0]
+            samples = sum(frame.samples for frame in file.decode(audio))
+            found |= {"audio": audio.codec_context.name, "sound": samples / audio.rate}
+    return found
+
+
+def nothing_half_written(folder) -> bool:
+    return not any(path.name.startswith(".") for path in folder.rglob("*"))
+
+
+EVEN = [i / 25 for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        ("a.mp4", "h264"),
+        ("a.mov", "h264"),
+        ("a.mkv", "h264"),
+        ("a.webm", "vp8"),
+        ("a.avi", "mjpeg"),
+    ],
+)
+def test_a_video_is_one_that_players_know(tmp_path, model, suffix, codec):
+    name = f"a{suffix}"
+    source = write_video(tmp_path / "drive.mp4", EVEN)
+    result = run(model, source, "-o", tmp_path / "out" / name, "--alpha", 1)
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("6 frames in ") and result.output.count("\n") == 1
+    assert "a second end to end" in result.output and "% of the network's own rate" in result.output
+    found = described(tmp_path / "out" / name)
+    assert found["codec"] == codec and found["times"] == EVEN
+    np.testing.assert_allclose(found["image"][10, 30], PALETTE[RED], atol=30)
+    np.testing.assert_allclose(found["image"][40, 30], PALETTE[BLUE], atol=30)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+
+
+def test_uneven_times_stay(tmp_path, model):
+    times = [0, 0.04, 0.5, 0.55, 1.73, 1.75]
+    source = write_video(tmp_path / "phone.mp4", times)
+    assert run(model, source, "-o", tmp_path / "a.mp4").exit_code == 0
+    assert described(tmp_path / "a.mp4")["times"] == times
+    # AVI knows an even rate only: frames are repeated, and each shows at its time.
+    assert run(model, source, "-o", tmp_path / "a.avi").exit_code == 0
+    shown = described(tmp_path / "a.avi")["times"]
+    assert shown[-1] == pytest.approx(1.75, abs=0.2)
+
+
+def test_the_sound_stays(tmp_path, model):
+    source = write_video(tmp_path / "talk.mp4", [i / 25 for i in range(25)], sound=1.0)
+    before = described(source)
+    assert before["sound"] == pytest.approx(1.0, abs=0.2)
+    result = run(model, source, "-o", tmp_path / "a.mp4")
+    assert result.exit_code == 0, result.output
+    found = described(tmp_path / "a.mp4")
+    assert (found["audio"], found["sound"]) == (before["audio"], before["sound"])
+    assert len(found["times"]) == 25
+
+
+def test_sound_that_the_file_cannot_hold_is_told(tmp_path, model):
+    source = write_video(tmp_path / "talk.mp4", EVEN, sound=0.2)
+    result = run(model, source, "-o", tmp_path / "a.webm")
+    assert result.exit_code == 0, result.output
+    assert "Warning: " in result.output and "cannot hold its sound (aac)" in result.output
+    assert described(tmp_path / "a.webm")["times"] == EVEN
+
+
+@pytest.mark.parametrize(("turn", "upright"), [(90, "left"), (-90, "right"), (180, "below")])
+def test_a_video_held_sideways_is_answered_upright(tmp_path, turn, upright):
+    """The scene has red above; the file asks players to turn it counter-clockwise by `turn`."""
+    source = write_video(tmp_path / "phone.mp4", EVEN, turn=turn)
+    image = next(iter(open_source(source))).image
+    height, width = image.shape[:2]
+    where = {
+        "left": image[height // 2, 5],
+        "right": image[height // 2, width - 5],
+        "below": image[height - 5, width // 2],
+    }
+    assert image.shape[:2] == (FRAME if abs(turn) == 180 else FRAME[::-1])
+    assert where[upright][0] > 150
+    turned = next(iter(open_source(source, SourceOptions(rotate=90)))).image
+    np.testing.assert_array_equal(turned, np.rot90(image, -1))
+
+
+def test_a_recording_in_segments(tmp_path, model):
+    source = write_video(tmp_path / "long.mp4", [i / 10 for i in range(35)])
+    (tmp_path / "a_0002.mp4").write_bytes(b"of another day")
+    result = run(model, source, "-o", tmp_path / "a.mp4", "--segment", "1s")
+    assert result.exit_code == 0, result.output
+    names = sorted(path.name for path in tmp_path.glob("a*.mp4"))
+    assert names == ["a_0001.mp4", "a_0002.mp4", "a_0003.mp4", "a_0004.mp4", "a_0005.mp4"]
+    assert (tmp_path / "a_0002.mp4").read_bytes() == b"of another day"
+    times = [described(tmp_path / names[i])["times"] for i in (0, 2, 3, 4)]
+    assert [len(of_file) for of_file in times] == [10, 10, 10, 5]
+    assert all(of_file[0] == 0 for of_file in times)
+
+
+def test_a_cut_video_is_done_as_far_as_it_goes(tmp_path, model):
+    source = write_video(
+        tmp_path / "whole.avi", [i / 25 for i in range(60)], codec="mjpeg", base=25
+    )
+    content = source.read_bytes()
+    (tmp_path / "cut.avi").write_bytes(content[: len(content) // 2])
+    result = run(model, tmp_path / "cut.avi", "-o", tmp_path / "a.mp4")
+    assert result.exit_code == 0, result.output
+    count = len(described(tmp_path / "a.mp4")["times"])
+    assert 10 < count < 50
+    assert f"{count} of " in result.output and "it is cut short" in result.output
+
+
+def test_files_that_are_no_videos_are_one_line(tmp_path, model):
+    (tmp_path / "text.mp4").write_text("no video")
+    sound = tmp_path / "sound.mp4"
+    with av.open(str(sound), "w") as file:
+        audio = file.add_stream("aac", rate=8000)
+        audio.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 8000
+        file.mux(audio.encode(frame))
+        file.mux(audio.encode(None))
+    for path, message in ((tmp_path / "text.mp4", "cannot be read"), (sound, "no video in it")):
+        result = run(model, path, "-o", tmp_path / "a.mp4")
+        assert result.exit_code == 1 and message in result.output
+        assert result.output.count("\n") == 1 and not (tmp_path / "a.mp4").exists()
+
+
+def test_a_video_is_not_overwritten_nor_made_a_picture(tmp_path, model):
+    source = write_video(tmp_path / "drive.mp4", EVEN)
+    for args, message in (
+        (["-o", source], "this would overwrite the source"),
+        (["-o", tmp_path / "a.png"], "a video goes to a video file"),
+        (["-o", tmp_path / "a.mp4", "--output", "mask"], "give a folder"),
+        (["-o", tmp_path / "frames/", "--segment", "1m"], "--segment is for video files"),
+        (["-o", tmp_path / "a.mp4", "--segment", "soon"], "is no time, such as"),
+        (["-o", tmp_path / "a.mp4", "--camera-size", "big"], "is not width x height"),
+    ):
+        result = run(model, source, *args)
+        assert result.exit_code == 2 and message in result.output, result.output
+
+
+def test_a_video_to_a_folder_of_frames(tmp_path, model):
+    source = write_video(tmp_path / "drive.mp4", EVEN[:2])
+    result = run(model, source, "-o", tmp_path / "out", "--output", "both")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "frame_000001.png",
+        "frame_000001_mask.png",
+        "frame_000002.png",
+        "frame_000002_mask.png",
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_what_was_written(tmp_path, model, number):
+    source = write_video(tmp_path / "long.mp4", [i / 25 for i in range(4000)], size=(96, 128))
+    out = tmp_path / "out" / "a.mp4"
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from keras_bisenet.cli import main; main()"
+    )
+    command = [sys.executable, "-c", program, "run", model, source, "-o", out]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob("out/.a.mp4*/a.mp4")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    process.send_signal(number)
+    said, errors = process.communicate(timeout=30)
+    count = int(said.split(" frames in ")[0])
+    assert 0 < count < 4000 and process.returncode == 1
+    assert errors == f"Error: stopped after {count} of 4000: what was written is whole\n"
+    assert len(described(out)["times"]) == count
+    assert nothing_half_written(out.parent)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.webm", "a.mpg"])
+def test_without_pyav_opencv_writes_and_says_what_will_not_play(tmp_path, model, name):
+    pytest.importorskip("cv2")
+    times = [0, 0.2, 0.4, 0.6, 1.8, 2.0]
+    source = write_video(tmp_path / "drive.mp4", times)
+    # OpenCV's own lines would come from C++: the command runs in a process of its own.
+    program = "import sys; sys.modules['av'] = None;from keras_bisenet.cli import main; main()"
+    command = [sys.executable, "-c", program, "run", model, source, "-o", tmp_path / name]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("6 frames in ")
+    if name == "a.mp4":
+        assert "Warning: " in done.stderr and "browsers and phones do not play" in done.stderr
+        assert done.stderr.count("\n") == 1
+    else:
+        assert done.stderr == ""
+    found = described(tmp_path / name)
+    assert found["times"][-1] - found["times"][0] == pytest.approx(2.0, abs=0.3)
+
+
+def test_without_pyav_a_video_is_read_by_opencv(tmp_path, monkeypatch):
+    pytest.importorskip("cv2")
+    times = [0, 0.04, 0.5, 0.55, 1.73]
+    source = write_video(tmp_path / "phone.mp4", times, turn=90)
+    expected = list(open_source(source))
+    monkeypatch.setitem(sys.modules, "av", None)
+    frames = list(open_source(source))
+    assert [frame.time for frame in frames] == pytest.approx(times, abs=0.002)
+    assert frames[0].image.shape == expected[0].image.shape
+    assert np.abs(frames[0].image.astype(int) - expected[0].image).mean() < 6
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(UserError, match=r"pip install 'keras-bisenet\[video\]'"):
+        open_source(source)
+
+
+def test_a_long_video_takes_no_more_memory(tmp_path):
+    """The loop's queues and statistics are bounded."""
+    source = write_video(tmp_path / "long.mp4", [i / 25 for i in range(900)], size=(96, 128))
+    model = tmp_path / "model.tflite"
+    model.write_bytes(tiny_model((32, 32)))
+    program = (
+        "import json, resource, sys\n"
+        "from keras_bisenet.runtime.loop import run_loop\n"
+        "from keras_bisenet.runtime.segmenter import Segmenter\n"
+        "from keras_bisenet.runtime.sources import open_source\n"
+        "peaks = []\n"
+        "class Nowhere:\n"
+        "    def write(self, frame, answer):\n"
+        "        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+        "    def close(self): pass\n"
+        "run_loop(open_source(sys.argv[2]), Segmenter(sys.argv[1]), Nowhere())\n"
+        "print(json.dumps([peaks[200], peaks[-1]]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, model, source],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ,
+    )
+    early, late = json.loads(done.stdout)
+    assert late - early <= 3
