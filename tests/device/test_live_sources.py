@@ -319,9 +319,7 @@ def test_pictures_that_wait_in_the_pipe_are_left_out(rpicam):
 
 def test_the_pis_camera_says_what_its_program_says(rpicam):
     rpicam("print('ERROR: *** no cameras available ***', file=sys.stderr); sys.exit(255)\n")
-    with pytest.raises(
-        UserError, match="no cameras available .*: see that the cable"
-    ):
+    with pytest.raises(UserError, match="no cameras available .*: see that the cable"):
         next(iter(open_source("pi")))
 
 
