@@ -142,11 +142,8 @@ def check_before_work(config):
         The data set.
     """
     from keras_bisenet.data import load_dataset
-    from keras_bisenet.models import MODELS
     from keras_bisenet.training.weights import find_weights
 
     if config.weights:
         find_weights(config.weights)
-    if config.model not in MODELS:
-        raise UsageError(f"--model {config.model!r}: choose one of {', '.join(MODELS)}")
     return load_dataset(config.dataset, config.data_dir)

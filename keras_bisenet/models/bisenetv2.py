@@ -14,28 +14,18 @@ The graph is flat, functional, and made of layers that Keras 3 and tf_keras (Ker
 so one function builds both; their outputs are bit-equal. Every layer is named after its place in
 the paper: weights move between graphs by these names.
 
-Where TensorFlow and PyTorch differ, this is TensorFlow: `same` padding, which for stride 2 on an
-even side pads at the bottom and right alone.
+Where TensorFlow and PyTorch differ, this is TensorFlow, unless `padding` says otherwise.
 """
 
 from __future__ import annotations
 
-import keras as keras3
+import numpy as np
 
-STRIDE = 32
-"""The semantic branch halves the image five times; its sides must be multiples of 32."""
-
-# The paper trains with PyTorch's statistics momentum, 0.1; in Keras' terms 0.9. A slower average
-# is kinder to the small batches that fit a workstation, and to the pooled 1x1 maps of the context
-# embedding, which see a single value per image.
-BATCH_NORM_MOMENTUM = 0.97
-
-# He's initialization for 3x3 depthwise kernels: each output sees 9 inputs. Keras' "he_normal" takes
-# all channels for its fan-in, and would start these layers far too small.
-DEPTHWISE_STDDEV = (2 / 9) ** 0.5
+from keras_bisenet.models.blocks import PADDINGS, UPSAMPLINGS, Blocks, keras_or_default, scaled
+from keras_bisenet.models.family import Family, check_choice, check_positive, check_size
 
 AGGREGATIONS = ("bga", "sum", "concat")
-UPSAMPLINGS = ("bilinear", "nearest", "transposed")
+CONTEXT = "semantic_context"
 
 
 def bisenetv2(
@@ -49,10 +39,15 @@ def bisenetv2(
     head_width: int = 128,
     boosters: bool = False,
     aggregation: str = "bga",
-    upsampling="bilinear",
+    upsampling: str = "bilinear",
+    bga_upsampling: str | None = None,
+    padding: str = "same",
+    extra_relus: bool = False,
+    gate_bias: bool = False,
+    image_norm: bool = False,
     context_norm: bool = True,
     name: str = "bisenetv2",
-    keras=keras3,
+    keras=None,
 ):
     """Builds BiSeNet V2 as a functional model from images in [0, 1] to logits.
 
@@ -68,13 +63,21 @@ def bisenetv2(
             no value; it is the cheapest knob of the network.
         boosters: bool. Adds the four training heads; the outputs become a list, main head first.
         aggregation: `"bga"`, or the plain `"sum"` and `"concat"` that the paper compares with.
-        upsampling: `"bilinear"`, `"nearest"`, `"transposed"` (learned; kernel = stride), or a
-            function `(factor, name) -> layer`.
+        upsampling: `"bilinear"`, `"nearest"` or `"transposed"` (learned; kernel = stride).
+        bga_upsampling: str. How the aggregation enlarges; None for the same as everywhere.
+        padding: `"same"`, TensorFlow's, or `"symmetric"`, PyTorch's; see `blocks.Blocks`.
+        extra_relus: bool. Activations that the figures do not draw, but most implementations in
+            PyTorch have: behind the last depthwise convolution of every gather-and-expansion
+            layer, at the end of the aggregation, and, after a normalization in place of the
+            bias, at the end of the context embedding.
+        gate_bias: bool. Whether the aggregation's 1x1 convolutions have a bias.
+        image_norm: bool. Whether images in [0, 1] are brought to the mean and deviation that
+            imported weights were trained with, by a layer whose weights these are.
         context_norm: bool. Whether the context embedding has the batch normalization that
             follows its pooling. `False` builds the form for devices, in which `models.deployment`
             has moved it into the convolution behind it.
         name: str. Name of the model.
-        keras: The Keras that builds it: `keras` (the default) or `tf_keras`.
+        keras: The Keras that builds it: `keras` (None, the default) or `tf_keras`.
 
     Returns:
         A model from float images `[batch, height, width, channels]` to float logits
@@ -84,32 +87,34 @@ def bisenetv2(
         ValueError: When a size is not a multiple of 32, or an argument has no meaning.
     """
     check_size(input_shape[:2])
-    if aggregation not in AGGREGATIONS:
-        raise ValueError(f"aggregation must be one of {AGGREGATIONS}, not {aggregation!r}")
-    if not callable(upsampling) and upsampling not in UPSAMPLINGS:
-        raise ValueError(f"upsampling must be one of {UPSAMPLINGS}, not {upsampling!r}")
-    for argument, value in {
-        "num_classes": num_classes,
-        "alpha": alpha,
-        "depth": depth,
-        "semantic_ratio": semantic_ratio,
-        "expansion": expansion,
-        "head_width": head_width,
-    }.items():
-        if value <= 0:
-            raise ValueError(f"{argument} must be positive, not {value!r}")
+    check_choice("aggregation", aggregation, AGGREGATIONS)
+    check_choice("upsampling", upsampling, UPSAMPLINGS)
+    check_choice("bga_upsampling", bga_upsampling or upsampling, UPSAMPLINGS)
+    check_choice("padding", padding, PADDINGS)
+    check_positive(
+        num_classes=num_classes,
+        alpha=alpha,
+        depth=depth,
+        semantic_ratio=semantic_ratio,
+        expansion=expansion,
+        head_width=head_width,
+    )
+    keras = keras_or_default(keras)
 
     # Table 1. alpha widens everything; the semantic ratio narrows the semantic branch's first two
     # stages (Table 3a: "channel dimensions of the last two stages are still 64 and 128").
-    c1, c2, c3 = (_channels(alpha * c) for c in (64, 64, 128))
-    stem, s3 = (_channels(semantic_ratio * c) for c in (c1, c3))
-    s4, s5 = (_channels(alpha * c) for c in (64, 128))
-    b = _Blocks(keras, expansion, upsampling)
+    c1, c2, c3 = (scaled(alpha * c) for c in (64, 64, 128))
+    stem, s3 = (scaled(semantic_ratio * c) for c in (c1, c3))
+    s4, s5 = (scaled(alpha * c) for c in (64, 128))
+    b = _Blocks(keras, upsampling, padding, expansion, extra_relus)
+    bga_upsampling = bga_upsampling or upsampling
 
     image = keras.Input(input_shape, name="image")  # 512x1024x3
 
+    picture = b.normalized(image, "image_norm") if image_norm else image
+
     # === Detail branch ===
-    x = b.conv_bn_relu(image, c1, "detail_s1_1", stride=2)  # 256x512x64
+    x = b.conv_bn_relu(picture, c1, "detail_s1_1", stride=2)  # 256x512x64
     x = b.conv_bn_relu(x, c1, "detail_s1_2")
     x = b.conv_bn_relu(x, c2, "detail_s2_1", stride=2)  # 128x256x64
     x = b.conv_bn_relu(x, c2, "detail_s2_2")
@@ -119,7 +124,7 @@ def bisenetv2(
     detail = b.conv_bn_relu(x, c3, "detail_s3_3")
 
     # === Semantic branch ===
-    x = stage2 = b.stem(image, stem, "semantic_stem")  # 128x256x16
+    x = stage2 = b.stem(picture, stem, "semantic_stem")  # 128x256x16
     x = b.gather_expand_down(x, s3, "semantic_s3_1")  # 64x128x32
     for i in range(depth):
         x = b.gather_expand(x, f"semantic_s3_{i + 2}")
@@ -132,13 +137,15 @@ def bisenetv2(
     for i in range(3 * depth):
         x = b.gather_expand(x, f"semantic_s5_{i + 2}")
     stage5 = x  # "stage 5_4" of the paper's Table 4, before the context embedding
-    semantic = b.context_embedding(x, "semantic_context", norm=context_norm)  # 16x32x128
+    semantic = b.context_embedding(x, CONTEXT, norm=context_norm)  # 16x32x128
 
     # === Aggregation ===
     if aggregation == "bga":
-        fused = b.guided_aggregation(detail, semantic, "bga")  # 64x128x128
+        fused = b.guided_aggregation(
+            detail, semantic, "bga", bga_upsampling, gate_bias
+        )  # 64x128x128
     else:
-        semantic = b.upsample(semantic, 4, "bga_upsample")  # 64x128x128
+        semantic = b.upsample(semantic, 4, "bga_upsample", bga_upsampling)  # 64x128x128
         join = keras.layers.Add if aggregation == "sum" else keras.layers.Concatenate
         fused = join(name=f"bga_{aggregation}")([detail, semantic])  # 64x128x128 or x256
 
@@ -157,41 +164,22 @@ def bisenetv2(
     return keras.Model(image, outputs, name=name)
 
 
-def check_size(size) -> None:
-    """Raises a ValueError, naming the sizes that fit, unless both sides are multiples of 32."""
-    for side, length in zip(("height", "width"), size):
-        if length is None or (length > 0 and length % STRIDE == 0):
-            continue
-        below = max(length // STRIDE * STRIDE, STRIDE)
-        raise ValueError(
-            f"{side} {length} is not a multiple of {STRIDE}: use {below} or {below + STRIDE}"
-        )
+class _Blocks(Blocks):
+    """The blocks of Figures 4 to 7, for one choice of expansion and activations."""
 
-
-def _channels(value: float) -> int:
-    return max(1, round(value))
-
-
-class _Blocks:
-    """The blocks of Figures 4 to 7, for one Keras and one choice of expansion and upsampling."""
-
-    def __init__(self, keras, expansion, upsampling):
-        self.keras = keras
-        self.layers = keras.layers
+    def __init__(self, keras, upsampling, padding, expansion, extra_relus):
+        super().__init__(keras, upsampling, padding)
         self.expansion = expansion
-        self.upsampling = upsampling
-        # Keras 3 has the plain formula alone; tf_keras' fused kernel rounds differently.
-        is_keras2 = keras.__version__.startswith("2")
-        self.batch_norm_options = {"fused": False} if is_keras2 else {}
+        self.extra_relus = extra_relus
 
     # --- Figure 4a ---
 
     def stem(self, x, channels, name):
         """Two ways to shrink, convolution and pooling, joined: H/4 x W/4 x channels."""
         x = self.conv_bn_relu(x, channels, f"{name}_conv", stride=2)
-        left = self.conv_bn_relu(x, _channels(channels / 2), f"{name}_left_1", kernel=1)
+        left = self.conv_bn_relu(x, scaled(channels / 2), f"{name}_left_1", kernel=1)
         left = self.conv_bn_relu(left, channels, f"{name}_left_2", stride=2)
-        right = self.layers.MaxPooling2D(3, strides=2, padding="same", name=f"{name}_right_pool")(x)
+        right = self.max_pool(x, f"{name}_right_pool")
         x = self.layers.Concatenate(name=f"{name}_concat")([left, right])
         return self.conv_bn_relu(x, channels, f"{name}_fuse")
 
@@ -200,11 +188,13 @@ class _Blocks:
     def context_embedding(self, x, name, norm=True):
         """Adds the image's mean, transformed, to every pixel: HxWxC -> HxWxC."""
         channels = x.shape[-1]
-        context = self.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)  # 1x1xC
+        context = self.global_average(x, f"{name}_pool")  # 1x1xC
         if norm:
             context = self.batch_norm(context, f"{name}_pool_bn")
         context = self.conv_bn_relu(context, channels, f"{name}_conv", kernel=1)
         x = self.layers.Add(name=f"{name}_add")([x, context])  # broadcasts 1x1 over HxW
+        if self.extra_relus:
+            return self.conv_bn_relu(x, channels, f"{name}_out_conv")
         return self.conv(x, channels, f"{name}_out_conv", use_bias=True)
 
     # --- Figure 5b ---
@@ -213,10 +203,11 @@ class _Blocks:
         """Gather-and-expansion layer, stride 1: HxWxC -> HxWxC."""
         channels = x.shape[-1]
         y = self.conv_bn_relu(x, channels, f"{name}_gather")
-        y = self.depthwise_bn(y, f"{name}_expand", multiplier=self.expansion)  # HxWx6C, no ReLU
+        y = self.depthwise_bn(y, f"{name}_expand", multiplier=self.expansion)  # HxWx6C
+        y = self.maybe_relu(y, f"{name}_expand_relu")
         y = self.conv_bn(y, channels, f"{name}_project", kernel=1)
         y = self.layers.Add(name=f"{name}_add")([y, x])
-        return self.layers.ReLU(name=f"{name}_relu")(y)
+        return self.relu(y, f"{name}_relu")
 
     # --- Figure 5c ---
 
@@ -225,39 +216,39 @@ class _Blocks:
         y = self.conv_bn_relu(x, x.shape[-1], f"{name}_gather")
         y = self.depthwise_bn(y, f"{name}_expand", multiplier=self.expansion, stride=2)
         y = self.depthwise_bn(y, f"{name}_depthwise")
+        y = self.maybe_relu(y, f"{name}_depthwise_relu")
         y = self.conv_bn(y, channels, f"{name}_project", kernel=1)
         shortcut = self.depthwise_bn(x, f"{name}_shortcut_depthwise", stride=2)
         shortcut = self.conv_bn(shortcut, channels, f"{name}_shortcut_project", kernel=1)
         y = self.layers.Add(name=f"{name}_add")([y, shortcut])
-        return self.layers.ReLU(name=f"{name}_relu")(y)
+        return self.relu(y, f"{name}_relu")
 
     # --- Figure 6 ---
 
-    def guided_aggregation(self, detail, semantic, name):
+    def guided_aggregation(self, detail, semantic, name, upsampling, use_bias):
         """Each branch gates the other: HxWxC and H/4 x W/4 x C -> HxWxC."""
         channels = detail.shape[-1]
-        sigmoid = self.layers.Activation
 
-        detail_keep = self.depthwise_bn(detail, f"{name}_detail_keep_depthwise")
-        detail_keep = self.conv(detail_keep, channels, f"{name}_detail_keep_conv", kernel=1)
+        def keep(x, label):
+            x = self.depthwise_bn(x, f"{name}_{label}_depthwise")
+            return self.conv(x, channels, f"{name}_{label}_conv", kernel=1, use_bias=use_bias)
+
+        detail_keep = keep(detail, "detail_keep")  # H
         detail_down = self.conv_bn(detail, channels, f"{name}_detail_down_conv", stride=2)
-        detail_down = self.layers.AveragePooling2D(
-            3, strides=2, padding="same", name=f"{name}_detail_down_pool"
-        )(detail_down)  # H/4
+        detail_down = self.average_pool(detail_down, f"{name}_detail_down_pool")  # H/4
 
         semantic_up = self.conv_bn(semantic, channels, f"{name}_semantic_up_conv")
-        semantic_up = self.upsample(semantic_up, 4, f"{name}_semantic_up")  # H
-        semantic_up = sigmoid("sigmoid", name=f"{name}_semantic_up_gate")(semantic_up)
-        semantic_keep = self.depthwise_bn(semantic, f"{name}_semantic_keep_depthwise")
-        semantic_keep = self.conv(semantic_keep, channels, f"{name}_semantic_keep_conv", kernel=1)
-        semantic_keep = sigmoid("sigmoid", name=f"{name}_semantic_keep_gate")(semantic_keep)
+        semantic_up = self.upsample(semantic_up, 4, f"{name}_semantic_up", upsampling)  # H
+        semantic_up = self.sigmoid(semantic_up, f"{name}_semantic_up_gate")
+        semantic_keep = keep(semantic, "semantic_keep")  # H/4
+        semantic_keep = self.sigmoid(semantic_keep, f"{name}_semantic_keep_gate")
 
         fine = self.layers.Multiply(name=f"{name}_fine")([detail_keep, semantic_up])  # H
         coarse = self.layers.Multiply(name=f"{name}_coarse")([detail_down, semantic_keep])  # H/4
         # The figure does not draw this upsampling, but the sum needs it.
-        coarse = self.upsample(coarse, 4, f"{name}_coarse_up")  # H
+        coarse = self.upsample(coarse, 4, f"{name}_coarse_up", upsampling)  # H
         fused = self.layers.Add(name=f"{name}_sum")([fine, coarse])
-        return self.conv_bn(fused, channels, f"{name}_out")  # no ReLU
+        return self.maybe_relu(self.conv_bn(fused, channels, f"{name}_out"), f"{name}_out_relu")
 
     # --- Figure 7 ---
 
@@ -267,48 +258,71 @@ class _Blocks:
         x = self.conv(x, num_classes, f"{name}_logits", kernel=1, use_bias=True)
         return self.upsample(x, factor, f"{name}_upsample")
 
-    # --- What the figures are drawn with ---
+    # --- What the figures do not draw ---
 
-    def conv(self, x, channels, name, kernel=3, stride=1, use_bias=False):
-        return self.layers.Conv2D(
-            channels,
-            kernel,
-            strides=stride,
-            padding="same",
-            use_bias=use_bias,
-            kernel_initializer="he_normal",
-            name=name,
-        )(x)
+    def maybe_relu(self, x, name):
+        return self.relu(x, name) if self.extra_relus else x
 
-    def batch_norm(self, x, name):
-        return self.layers.BatchNormalization(
-            momentum=BATCH_NORM_MOMENTUM, name=name, **self.batch_norm_options
-        )(x)
+    def normalized(self, image, name):
+        """(image - mean) / deviation, a 1x1 convolution of each colour; at first the image itself.
 
-    def conv_bn(self, x, channels, name, kernel=3, stride=1):
-        return self.batch_norm(self.conv(x, channels, name, kernel, stride), f"{name}_bn")
+        It is not folded into the convolutions behind it: they pad with zeros, and zero is the mean.
+        """
+        return self.layers.DepthwiseConv2D(
+            1, depthwise_initializer="ones", trainable=False, name=name
+        )(image)
 
-    def conv_bn_relu(self, x, channels, name, kernel=3, stride=1):
-        x = self.conv_bn(x, channels, name, kernel, stride)
-        return self.layers.ReLU(name=f"{name}_relu")(x)
 
-    def depthwise_bn(self, x, name, multiplier=1, stride=1):
-        x = self.layers.DepthwiseConv2D(
-            3,
-            strides=stride,
-            padding="same",
-            depth_multiplier=multiplier,
-            use_bias=False,
-            depthwise_initializer=self.keras.initializers.RandomNormal(stddev=DEPTHWISE_STDDEV),
-            name=name,
-        )(x)
-        return self.batch_norm(x, f"{name}_bn")
+def fold_context(source) -> dict[str, list[np.ndarray]]:
+    """Leaves out the normalization of the context embedding.
 
-    def upsample(self, x, factor, name):
-        if callable(self.upsampling):
-            return self.upsampling(factor, name)(x)
-        if self.upsampling == "transposed":
-            return self.layers.Conv2DTranspose(
-                x.shape[-1], factor, strides=factor, padding="same", use_bias=False, name=name
-            )(x)
-        return self.layers.UpSampling2D(factor, interpolation=self.upsampling, name=name)(x)
+    The context embedding pools, normalizes, and convolves 1x1 (Figure 4b). The normalization
+    stands alone, with no convolution before it to be folded into, and a quantized converter leaves
+    it in float. Folded forward into the 1x1 convolution, nothing is left of it: pooled values p,
+    normalized as a*p + b, give K(a*p + b) = (aK)p + Kb, and the constant Kb moves into the mean of
+    the batch normalization behind the convolution. The 1x1 convolution has no padding, so this is
+    exact up to rounding.
+
+    Args:
+        source: A trained model.
+
+    Returns:
+        Weights of the two layers that take over what the normalization did, by name.
+    """
+    pool_bn = source.get_layer(f"{CONTEXT}_pool_bn")
+    gamma, beta, mean, variance = pool_bn.get_weights()
+    scale = gamma / np.sqrt(variance + pool_bn.epsilon)
+    offset = beta - mean * scale
+    (kernel,) = source.get_layer(f"{CONTEXT}_conv").get_weights()  # 1x1xCxC
+    bn_gamma, bn_beta, bn_mean, bn_variance = source.get_layer(f"{CONTEXT}_conv_bn").get_weights()
+    constant = offset @ kernel[0, 0]
+    return {
+        f"{CONTEXT}_conv": [kernel * scale[:, None]],
+        f"{CONTEXT}_conv_bn": [bn_gamma, bn_beta, bn_mean - constant, bn_variance],
+    }
+
+
+FAMILY = Family(
+    build=bisenetv2,
+    variants={
+        "bisenetv2": {},
+        "bisenetv2-large": {"alpha": 2.0, "depth": 3},
+        "bisenetv2-small": {"alpha": 0.5, "head_width": 64},
+    },
+    options={
+        "alpha": float,
+        "depth": int,
+        "semantic_ratio": float,
+        "expansion": int,
+        "head_width": int,
+        "aggregation": str,
+        "upsampling": str,
+        "bga_upsampling": str,
+        "padding": str,
+        "extra_relus": bool,
+        "gate_bias": bool,
+        "image_norm": bool,
+    },
+    device_options={"context_norm": False},
+    fold=fold_context,
+)

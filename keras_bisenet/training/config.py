@@ -14,10 +14,9 @@ from pathlib import Path
 from keras_bisenet.data.class_weights import check_class_weighting
 from keras_bisenet.errors import UsageError
 from keras_bisenet.files import write_text
-from keras_bisenet.models import MODEL_OPTIONS
+from keras_bisenet.models import MODELS
+from keras_bisenet.models.family import check_size
 from keras_bisenet.targets import TARGETS
-
-NETWORK_STRIDE = 32  # models.bisenetv2.STRIDE, which this light module does not import
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +33,7 @@ class TrainingConfig:
 
     # --- model ---
     model: str = "bisenetv2"
-    model_options: dict = dataclasses.field(default_factory=dict)  # arguments of bisenetv2
+    model_options: dict = dataclasses.field(default_factory=dict)  # see its family
     weights: str | None = None  # to start from: a run, a .keras file, or camvid
     boosters: bool = True
     precision: str = "float32"  # or mixed_bfloat16, mixed_float16
@@ -71,7 +70,8 @@ class TrainingConfig:
     early_stop: int | None = None  # epochs without a better mIoU
 
     def __post_init__(self):
-        _check_size(self.size)
+        _check_choice("model", self.model, MODELS)
+        _check_size(self.size, MODELS[self.model].stride)
         _check_choice("precision", self.precision, ("float32", "mixed_bfloat16", "mixed_float16"))
         _check_choice("optimizer", self.optimizer, ("sgd", "adamw"))
         _check_choice("loss", self.loss, ("cross_entropy", "ohem"))
@@ -165,10 +165,13 @@ def make_config(kind: type, values: Mapping, source: str = "the configuration"):
     typed = {name: _typed(name, value, hints[name], source) for name, value in values.items()}
     if "model_options" in typed:
         options, place = typed["model_options"], f"{source}: model_options"
-        _check_known(options, MODEL_OPTIONS, place)
-        typed["model_options"] = {
-            name: _typed(name, value, MODEL_OPTIONS[name], place) for name, value in options.items()
-        }
+        family = MODELS.get(typed.get("model", kind.model))
+        if family:
+            _check_known(options, family.options, place)
+            typed["model_options"] = {
+                name: _typed(name, value, family.options[name], place)
+                for name, value in options.items()
+            }
     try:
         return kind(**typed)
     except UsageError as error:
@@ -230,14 +233,11 @@ def _check_known(values: Mapping, known: Mapping, source: str) -> None:
             raise UsageError(f"{source}: unknown option {name!r}: {hint}")
 
 
-def _check_size(size) -> None:
-    for side, length in zip(("height", "width"), size):
-        if length <= 0 or length % NETWORK_STRIDE:
-            below = max(length // NETWORK_STRIDE * NETWORK_STRIDE, NETWORK_STRIDE)
-            raise UsageError(
-                f"size: {side} {length} is not a multiple of {NETWORK_STRIDE}: "
-                f"use {below} or {below + NETWORK_STRIDE}"
-            )
+def _check_size(size, stride: int) -> None:
+    try:
+        check_size(size, stride)
+    except ValueError as error:
+        raise UsageError(f"size: {error}") from error
 
 
 def _check_choice(name: str, value: str, choices) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from keras_bisenet.data.dataset import Dataset, Sample
 from keras_bisenet.errors import UsageError
 from keras_bisenet.imaging.letterbox import Fit, class_ids_from_logits
-from keras_bisenet.models.bisenetv2 import STRIDE, check_size
+from keras_bisenet.models.family import STRIDE, check_size
 from keras_bisenet.training.metrics import Scores, confusion_matrix
 
 

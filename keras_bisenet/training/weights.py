@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from keras_bisenet.errors import UserError
+from keras_bisenet.models.family import HEADS
 from keras_bisenet.pretrained import PRETRAINED, pretrained_weights
 from keras_bisenet.training.run import Run
-
-HEADS = ("head_", "booster_")
-"""What belongs to the classes: left as it is where the weights are for another number of them."""
 
 
 def find_weights(source: str) -> Path:

@@ -9,10 +9,11 @@ import tensorflow as tf
 import tf_keras
 
 from keras_bisenet.errors import UsageError
-from keras_bisenet.models import MODELS, build_model, copy_weights
-from keras_bisenet.models.bisenetv2 import AGGREGATIONS, UPSAMPLINGS, bisenetv2
+from keras_bisenet.models import MODELS, build_model
+from keras_bisenet.models.bisenetv2 import AGGREGATIONS, bisenetv2
+from keras_bisenet.models.blocks import UPSAMPLINGS
 from keras_bisenet.models.cost import cost_by_part
-from keras_bisenet.models.deployment import deployment_model
+from keras_bisenet.models.deployment import copy_weights, deployment_model
 from keras_bisenet.runtime.interpreter import open_interpreter
 from keras_bisenet.training.losses import cross_entropy
 
@@ -238,14 +239,6 @@ def test_depth_repeats_and_widths_scale():
     assert model.get_layer("detail_s3_3_relu").output.shape[-1] == 256
     assert model.get_layer("semantic_stem_fuse_relu").output.shape[-1] == 64
     assert model.get_layer("semantic_s5_2_expand").output.shape[-1] == 512
-
-
-def test_upsampling_may_be_a_function():
-    def upsampling(factor, name):
-        return keras.layers.UpSampling2D(factor, name=f"own_{name}")
-
-    model = bisenetv2(5, (*SIZE, 3), upsampling=upsampling, **SMALL)
-    assert model.get_layer("own_head_upsample").size == (8, 8)
 
 
 def test_a_model_of_free_size_takes_any_multiple_of_32():

@@ -233,7 +233,7 @@ def test_an_unknown_model_and_missing_data(tmp_path, streets):
     where = ["--dataset", "streets", "--data-dir", streets]
     assert train(tmp_path, *where, "--model", "unet") == (
         2,
-        "Error: --model 'unet': choose one of bisenetv2, bisenetv2-large, bisenetv2-small",
+        "Error: train: model: 'unet' is none of bisenetv2, bisenetv2-large, bisenetv2-small",
     )
     assert train(tmp_path, "--dataset", "streets") == (
         2,
