@@ -96,7 +96,7 @@ def _open_run(path: Path, resized: bool):
         )
     if resized:
         raise UsageError(f"{path}: --flip and --scales are for float models")
-    from keras_bisenet.quantization.quantizer import load_quantized
+    from keras_bisenet.quantization.loading import load_quantized
 
     return load_quantized(run), size
 

@@ -121,14 +121,11 @@ def command():
 @pytest.fixture(scope="session")
 def loaded_once():
     """Building a model for a device takes seconds: the session has one of each run and size."""
-    from keras_bisenet.export import convert
-    from keras_bisenet.quantization import quantizer
+    from keras_bisenet.quantization import loading
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("float_deployment_model", "load_quantized"):
-            load = _once(getattr(quantizer, name))
-            patch.setattr(quantizer, name, load)
-            patch.setattr(convert, name, load)
+            patch.setattr(loading, name, _once(getattr(loading, name)))
         yield
 
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import click
 
-from keras_bisenet.quantization import qat, quantizer  # isort: skip  (Keras 3 first, then tfmot)
+from keras_bisenet.quantization import fine_tuning, loading, qat  # isort: skip  (Keras 3 first, then tfmot)
 import tf_keras
 
 from keras_bisenet.data.augmentation import Augmentation
@@ -46,7 +46,7 @@ def main(run, epochs, steps, images):
     config = QuantizationConfig(epochs=epochs)
     comparison = Comparison(run, config, steps, images)
     click.echo("| fine-tuning | val mIoU, % |\n|---|---|")
-    comparison.row("none: float", quantizer.float_deployment_model(run))
+    comparison.row("none: float", loading.float_deployment_model(run))
     comparison.row("none: calibrated", comparison.calibrated())
     half = comparison.steps // 2
     for label, frozen_from in (
@@ -71,7 +71,7 @@ class Comparison:
 
     def calibrated(self):
         """The quantization-aware model before fine-tuning."""
-        return quantizer.calibrated_model(self.run, self.config, self.dataset)
+        return fine_tuning.calibrated_model(self.run, self.config, self.dataset)
 
     def fine_tune(self, label: str, frozen_from: int | None) -> None:
         """Trains a variant, and prints its rows."""
@@ -79,7 +79,9 @@ class Comparison:
         quantized = self.calibrated()
         weights = quantized.trainable_variables  # those that may be frozen later included
         averages = {momentum: [w.numpy() for w in weights] for momentum in EMA_MOMENTA}
-        quantizer.compile_model(quantized, self.config, self.run.config, self.pipeline, self.steps)
+        fine_tuning.compile_model(
+            quantized, self.config, self.run.config, self.pipeline, self.steps
+        )
         batches = self.pipeline.batches(0).as_numpy_iterator()
         with progress_bar(label, self.steps) as bar:
             for step, (images, masks) in zip(range(self.steps), batches):

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import click
 import numpy as np
 
-from keras_bisenet.quantization import qat  # isort: skip  (Keras 3 first, then tfmot)
+from keras_bisenet.quantization import calibration, qat  # isort: skip  (Keras 3 first, then tfmot)
 import tf_keras
 
 from keras_bisenet.cli.options import SIZE
@@ -40,7 +40,7 @@ VARIANTS = (
     ("without 0.1%", 1e-3, False),
     (LAST_LAYER, 1e-4, False),
     ("min/max; depthwise kernels equalized", 0.0, True),
-    ("without 0.001%; equalized (what `quantize` does)", qat.OUTLIERS, True),
+    ("without 0.001%; equalized (what `quantize` does)", calibration.OUTLIERS, True),
     ("without 0.01%; equalized", 1e-4, True),
 )
 
@@ -70,7 +70,7 @@ def main(model, name, dataset, data_dir, size, images):
     for label, outliers, is_equalized in VARIANTS:
         float_model = equalized if is_equalized else plain
         quantized = qat.quantization_aware(float_model)
-        qat.calibrate(quantized, float_model, (image for *_, image in train), outliers)
+        calibration.calibrate(quantized, float_model, (image for *_, image in train), outliers)
         if label == LAST_LAYER:
             set_last_range(quantized, [logits_of(plain, image) for *_, image in train])
         answers = [logits_of(quantized, fitted) for *_, fitted in val]
@@ -96,7 +96,7 @@ def logits_of(model, image):
 def set_last_range(quantized, logits) -> None:
     """Makes the last layer's range span the mean extremes of the logits."""
     low, high = (np.mean([extreme(x) for x in logits]) for extreme in (np.min, np.max))
-    qat.set_range(quantized.get_layer("quant_head_logits"), low, high)
+    calibration.set_range(quantized.get_layer("quant_head_logits"), low, high)
 
 
 def score(answers, truth, samples, data) -> tuple[float, float, float]:

@@ -8,10 +8,16 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from keras_bisenet.data import load_dataset
 from keras_bisenet.errors import UserError
+from keras_bisenet.export.deployed import deployed_model, unrounded_model
 from keras_bisenet.export.layer_noise import LayerNoise, layer_noise
 from keras_bisenet.imaging.letterbox import class_ids_from_logits
 from keras_bisenet.lite.model_file import ModelFile
+from keras_bisenet.runtime.segmenter import Segmenter
+from keras_bisenet.training.evaluation import KerasSegmenter
+from keras_bisenet.training.metrics import Scores, confusion_matrix
+from keras_bisenet.training.run import Run
 
 LEAST_AGREEMENT = 0.995
 """Share of pixels that a file must have in common with the model it was converted from."""
@@ -105,12 +111,6 @@ def compare(
     Raises:
         UserError: When there is no such file, run or data, or the two do not belong together.
     """
-    from keras_bisenet.data import load_dataset
-    from keras_bisenet.runtime.segmenter import Segmenter
-    from keras_bisenet.training.evaluation import KerasSegmenter
-    from keras_bisenet.training.metrics import Scores, confusion_matrix
-    from keras_bisenet.training.run import Run
-
     run = Run.open(run_path)
     config = run.config
     dataset = load_dataset(config.dataset, data_dir or config.data_dir)
@@ -124,7 +124,7 @@ def compare(
             f"{model_path}: its classes are not those of {run_path}: name the run it came from"
         )
     quantization = _output_quantization(file.file)
-    model, is_quantized = _model(run, file.info.size)
+    model = deployed_model(run, file.info.size)
     reference = KerasSegmenter(model, file.info.size)
 
     num_classes = labels.num_classes
@@ -154,7 +154,7 @@ def compare(
         if progress:
             progress(1)
     scores = [Scores(labels.names, matrix) for matrix in matrices]
-    float_model = _unrounded(run, model, file.info.size) if is_quantized else model
+    float_model = unrounded_model(run, model, file.info.size)
     return Comparison(
         images=len(samples),
         split=split,
@@ -163,30 +163,10 @@ def compare(
         miou_run=scores[1].miou,
         largest_difference=float(max(d[0] for d in differences)) if differences else None,
         mean_difference=float(np.mean([d[1] for d in differences])) if differences else None,
-        is_twin=is_quantized == bool(quantization),
+        is_twin=(float_model is not model) == bool(quantization),
         layers=tuple(layer_noise(model_path, float_model, layer_inputs)),
         operators=len(file.file.main.operators),
     )
-
-
-def _model(run, size: tuple[int, int]):
-    """The run's model as it is put on a device, and whether it computes in 8 bits."""
-    from keras_bisenet.quantization.quantizer import float_deployment_model, load_quantized
-
-    if run.quantization and run.quantization.mode == "qat":
-        return load_quantized(run, size), True
-    return float_deployment_model(run, size), False
-
-
-def _unrounded(run, quantized, size: tuple[int, int]):
-    """The float model with the weights of a quantization-aware one."""
-    from keras_bisenet.quantization.quantizer import float_deployment_model
-
-    model = float_deployment_model(run, size)
-    trained = {weight.name: weight for weight in quantized.weights}
-    for weight in model.weights:
-        weight.assign(trained[weight.name])
-    return model
 
 
 def _output_quantization(model: ModelFile) -> tuple[float, int] | None:

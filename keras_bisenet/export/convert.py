@@ -1,4 +1,4 @@
-"""From a run to a `.tflite` file. The one module of this package that needs TensorFlow.
+"""From a run to a `.tflite` file.
 
 Which precision a run can have:
 
@@ -12,21 +12,21 @@ Which precision a run can have:
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-import os
-import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
+from keras_bisenet.console import quiet_stderr
 from keras_bisenet.errors import UsageError, UserError
+from keras_bisenet.export.deployed import deployed_model
 from keras_bisenet.lite.metadata import add_metadata
 from keras_bisenet.lite.record import DeploymentRecord
-from keras_bisenet.quantization.quantizer import float_deployment_model, load_quantized
 from keras_bisenet.targets import TARGETS
 from keras_bisenet.training.run import Run
 
@@ -70,15 +70,10 @@ def convert(
     check_precision(run, mode, precision)
     target = target or (quantization.target if quantization else "cpu")
     check_target(run, target, precision)
-    load = load_quantized if mode == "qat" else float_deployment_model
-    model = load(run, size)
+    model = deployed_model(run, size)
 
-    with _silenced():
-        converter = _converter(model, size)
-        if mode == "ptq":
-            converter.representative_dataset = lambda: _calibration(run, size)
-        _set_precision(converter, precision, mode, io)
-        content = converter.convert()
+    calibration = functools.partial(_calibration, run, size) if mode == "ptq" else None
+    content = convert_model(model, precision, io=io, calibration=calibration)
     record = DeploymentRecord(
         model=config.model,
         target=target,
@@ -145,24 +140,45 @@ def check_target(run: Run, target: str, precision: str) -> None:
         )
 
 
-def _converter(model, size: tuple[int, int]):
-    """A converter of a tf_keras model with batch 1."""
+def convert_model(
+    model, precision: str, *, io: str = "int8", calibration: Callable | None = None
+) -> bytes:
+    """Converts a model to a plain `.tflite` file, with batch 1 and without metadata.
+
+    Args:
+        model: A model of either Keras, of fixed size. For int8 it is quantization-aware, unless
+            there are images to calibrate with.
+        precision: What weights and activations are, of `targets.target.PRECISIONS`.
+        io: "int8" or "uint8": what the input and the output of an int8 file are.
+        calibration: The representative data set: a function to lists of one float32 batch each.
+
+    Returns:
+        The file's content.
+    """
+    size = model.input_shape[1:3]
 
     @tf.function(input_signature=[tf.TensorSpec((1, *size, 3), tf.float32, name="image")])
     def inference(image):
         return model(image, training=False)
 
-    return tf.lite.TFLiteConverter.from_concrete_functions([inference.get_concrete_function()])
+    with _silenced():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [inference.get_concrete_function()]
+        )
+        if calibration is not None:
+            converter.representative_dataset = calibration
+        _set_precision(converter, precision, calibration is not None, io)
+        return converter.convert()
 
 
-def _set_precision(converter, precision: str, mode: str | None, io: str) -> None:
+def _set_precision(converter, precision: str, is_calibrated: bool, io: str) -> None:
     if precision == "float32":
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
     elif precision == "int8":
-        if mode == "ptq":
+        if is_calibrated:
             # Fails rather than leave an operator in float. QAT carries its ranges in the graph,
             # and the converter would ask for a data set.
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -201,16 +217,6 @@ def _calibration_file(run: Run) -> Iterator[np.lib.npyio.NpzFile]:
 def _silenced() -> Iterator[None]:
     """Keeps the converter's chatter off the terminal, but shows it when it fails."""
     tf.get_logger().setLevel(logging.ERROR)
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as chatter, warnings.catch_warnings():
+    with warnings.catch_warnings(), quiet_stderr(show_on_error=True):
         warnings.simplefilter("ignore")
-        os.dup2(chatter.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            chatter.seek(0)
-            os.write(saved, chatter.read())
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+        yield

@@ -100,11 +100,13 @@ def _layers_of_tensors(graph: Subgraph, model) -> dict[int, str]:
     holds the last one's output. In a quantization-aware model `a` is `quant_a`.
     """
     order = {layer.name: position for position, layer in enumerate(model.layers)}
-    (first,), (last,) = model.input_names, model.output_names
+    first, last = model.layers[0].name, model.layers[-1].name
     found = {}
     for index in [*graph.inputs, *producers(graph)]:
         tensor = graph.tensors[index]
         parts = tensor.name.replace(";", "/").split("/")
+        if parts[0] == f"{model.name}_1":  # Keras 3 opens every scope twice
+            parts = [part[:-2] if part.endswith("_1") else part for part in parts]
         names = [part[len("quant_") :] if part.startswith("quant_") else part for part in parts]
         known = [name for name in names if name in order]
         if index in graph.inputs:

@@ -1,28 +1,13 @@
 """The quantization-aware twin of a deployment model.
 
 tensorflow-model-optimization wraps every layer so that it computes with weights and activations
-rounded to 8 bits, as the integer kernels will. Where a value is rounded is decided here, layer by
-layer, as TFLite's kernels fuse them:
-
-- weights of convolutions: one symmetric scale per output channel;
-- a convolution, its batch normalization and its ReLU are one kernel: rounded once, at the end;
-  so are an addition and its ReLU;
-- resizing and average pooling mix neighbours, and round to their input's scale, since TFLite's
-  kernels have one scale for input and output; max pooling chooses, and needs no rounding;
-- concatenation has one scale, too: rounded behind it, not before; and where a pooling feeds it,
-  what feeds the pooling shares that scale. Otherwise the converter would rescale in between,
-  which takes time, and which some NNAPI drivers do not survive;
-- a sigmoid's scale is fixed by TFLite: 1/256.
-
-tfmot's own 8-bit scheme finds most of this by pattern matching, but it knows no Multiply, rounds
-behind resizing, and its transform for Concatenate may exchange the inputs (seen in 0.8.1 with the
-stem's: a silent loss of half the accuracy).
+rounded to 8 bits, as the integer kernels will. Where a value is rounded is not left to it, but
+decided in `quantization.rounding`: tfmot's own 8-bit scheme finds most of it by pattern matching,
+but it knows no Multiply, rounds behind resizing, and its transform for Concatenate may exchange the
+inputs (seen in 0.8.1 with the stem's: a silent loss of half the accuracy).
 """
 
 from __future__ import annotations
-
-from collections import defaultdict
-from collections.abc import Iterable
 
 # tfmot must find Keras 3 imported, or it takes its place in TensorFlow for the whole process.
 import keras  # noqa: F401, I001
@@ -45,18 +30,11 @@ from tensorflow_model_optimization.python.core.quantization.keras.graph_transfor
     model_transformer,
 )
 
-from keras_bisenet.quantization.resizes import AsymmetricUpSampling2D
+from keras_bisenet.quantization.graph import consumers
+from keras_bisenet.quantization.rounding import NONE, WEIGHTED, roundings
 
 quantization = tfmot.quantization.keras
 layers = tf_keras.layers
-
-SIGMOID_RANGE = (0.0, 255 / 256)
-"""What the scale 1/256 and the zero point -128 of TFLite's LOGISTIC can hold."""
-
-OUTLIERS = 1e-5
-"""Share of a layer's values that lie beyond either end of its range. Leaving out what is rare makes
-the steps smaller; too much of it, and what is left out is missed. What it is worth is in README's
-table of ranges, which tools/compare_quantization.py makes."""
 
 
 def quantization_aware(model):
@@ -67,16 +45,18 @@ def quantization_aware(model):
 
     Returns:
         A tf_keras model with the same weights. Its ranges are still unset: `calibrate` them.
+
+    Raises:
+        UserError: When it has a layer of which nobody knows how it is rounded.
     """
-    consumers = _consumers(model)
+    rounded = roundings(model)
 
     def annotate(layer):
         if isinstance(layer, layers.InputLayer):
             return layer
         copy = type(layer).from_config(layer.get_config())
-        config = LayerConfig(
-            weights=isinstance(layer, WEIGHTED), output=_rounding(layer, consumers[layer.name])
-        )
+        has_weights = type(layer).__name__ in WEIGHTED
+        config = LayerConfig(weights=has_weights, output=rounded[layer.name])
         return quantization.quantize_annotate_layer(copy, config)
 
     annotated = tf_keras.models.clone_model(model, clone_function=annotate)
@@ -89,58 +69,14 @@ def quantization_aware(model):
     return quantized
 
 
-WEIGHTED = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose)
-# TFLite's kernels for these have one scale for input and output.
-MIXING = (layers.AveragePooling2D, layers.UpSampling2D, AsymmetricUpSampling2D)
-CHOOSING = (layers.MaxPooling2D,)
-
-
-def _rounding(layer, consumers) -> str:
-    """How a layer's output is rounded: "range" for a range of its own, "sigmoid", or "none"."""
-    if isinstance(layer, layers.Activation):
-        return "sigmoid"
-    if isinstance(layer, CHOOSING):
-        return "none"
-    fused = (layers.ReLU, layers.Concatenate)
-    if isinstance(layer, WEIGHTED):
-        fused = (*fused, layers.BatchNormalization)
-    return "none" if consumers and all(isinstance(c, fused) for c in consumers) else "range"
-
-
-def _shared_ranges(model) -> list[set[str]]:
-    """Groups of layers that must have one range.
-
-    A layer that mixes neighbours (resizing, average pooling) rounds to its input's scale. A
-    concatenation has one scale with what feeds the poolings before it.
-    """
-    groups = []
-    for layer in model.layers:
-        if isinstance(layer, MIXING):
-            groups.append({layer.name, _source_behind_poolings(layer).name})
-        elif isinstance(layer, layers.Concatenate):
-            kept = [s for s in _sources(layer) if isinstance(s, (*MIXING, *CHOOSING))]
-            groups.append({layer.name, *(_source_behind_poolings(s).name for s in kept)})
-    return groups
-
-
-def _source_behind_poolings(layer):
-    """The nearest layer before this one that does not keep its input's scale."""
-    (source,) = _sources(layer)
-    return _source_behind_poolings(source) if isinstance(source, (*MIXING, *CHOOSING)) else source
-
-
-def _sources(layer) -> list:
-    """The layers whose outputs a layer takes."""
-    return [s for node in layer.inbound_nodes for s in tf.nest.flatten(node.inbound_layers)]
-
-
-def _consumers(model) -> dict[str, list]:
-    """The layers that take each layer's output, by its name."""
-    consumers = defaultdict(list)
-    for layer in model.layers:
-        for source in _sources(layer):
-            consumers[source.name].append(layer)
-    return consumers
+def observed(quantized) -> dict[str, object]:
+    """The wrapped layers whose output is rounded to a range that calibration finds, by the name of
+    the layer inside."""
+    return {
+        layer.layer.name: layer
+        for layer in quantized.layers
+        if hasattr(layer, "layer") and layer.quantize_config.is_observed
+    }
 
 
 def equalize_depthwise(model) -> None:
@@ -155,11 +91,11 @@ def equalize_depthwise(model) -> None:
     Args:
         model: A functional tf_keras model. Its answers stay as they are, up to rounding.
     """
-    consumers = _consumers(model)
+    takers = consumers(model)
     for layer in model.layers:
         if not isinstance(layer, layers.DepthwiseConv2D):
             continue
-        (*others, norm) = consumers[layer.name]
+        (*others, norm) = takers[layer.name]
         if others or not isinstance(norm, layers.BatchNormalization):
             continue
         kernel, *bias = layer.get_weights()  # [height, width, channels, multiplier]
@@ -181,12 +117,17 @@ class LayerConfig(quantization.QuantizeConfig):
 
     Args:
         weights: bool.
-        output: `"range"`, `"sigmoid"` or `"none"`.
+        output: A rounding, as `rounding.roundings` has them.
     """
 
-    def __init__(self, weights: bool, output: str):
+    def __init__(self, weights: bool, output):
         self.weights = weights
-        self.output = output
+        self.output = output if isinstance(output, str) else tuple(output)
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether the output has a range that calibration finds."""
+        return isinstance(self.output, str) and self.output != NONE
 
     def get_weights_and_quantizers(self, layer):
         if not self.weights:
@@ -213,13 +154,13 @@ class LayerConfig(quantization.QuantizeConfig):
         pass
 
     def get_output_quantizers(self, layer):
-        if self.output == "range":
-            return [
-                CalibratedQuantizer(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
-            ]
-        if self.output == "sigmoid":
-            return [SigmoidQuantizer()]
-        return []
+        if self.output == NONE:
+            return []
+        if not self.is_observed:
+            return [FixedQuantizer(*self.output)]
+        return [
+            CalibratedQuantizer(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
+        ]
 
     def get_config(self):
         return {"weights": self.weights, "output": self.output}
@@ -240,17 +181,20 @@ class CalibratedQuantizer(quantization.quantizers.MovingAverageQuantizer):
         return super().__call__(inputs, training=False, weights=weights, **kwargs)
 
 
-class SigmoidQuantizer(quantization.quantizers.Quantizer):
-    """Rounds to the scale that TFLite fixes for LOGISTIC."""
+class FixedQuantizer(quantization.quantizers.Quantizer):
+    """Rounds to a range that TFLite fixes, such as LOGISTIC's."""
+
+    def __init__(self, low: float, high: float):
+        self.low, self.high = low, high
 
     def build(self, tensor_shape, name, layer):
         return {}
 
     def __call__(self, inputs, training, weights, **kwargs):
-        return tf.quantization.fake_quant_with_min_max_args(inputs, *SIGMOID_RANGE)
+        return tf.quantization.fake_quant_with_min_max_args(inputs, self.low, self.high)
 
     def get_config(self):
-        return {}
+        return {"low": self.low, "high": self.high}
 
 
 class Scheme(quantize_scheme.QuantizeScheme):
@@ -273,60 +217,6 @@ class InputQuantization(quantize_layout_transform.QuantizeLayoutTransform):
             set(layer_quantize_map),
             layer_quantize_map,
         ).transform()
-
-
-def calibrate(quantized, model, images: Iterable[np.ndarray], outliers: float = OUTLIERS) -> None:
-    """Sets the ranges of a quantization-aware model to what its float model shows on images.
-
-    A range spans the mean, over the images, of the values that all but a share of `outliers` lie
-    between. Fine-tuning then adapts the weights to it.
-
-    Args:
-        quantized: What `quantization_aware(model)` returned.
-        model: The float model.
-        images: float32 images in [0, 1], `[1, height, width, 3]`.
-        outliers: Share of a layer's values that may lie above its range, and below.
-    """
-    wrappers = {layer.layer.name: layer for layer in quantized.layers if hasattr(layer, "layer")}
-    observed = {
-        name: layer for name, layer in wrappers.items() if layer.quantize_config.output == "range"
-    }
-    probe = tf_keras.Model(model.input, [model.get_layer(name).output for name in observed])
-
-    @tf.function
-    def extremes(image):
-        outputs = tf.nest.flatten(probe(image, training=False))
-        lows = [-_high_end(-x, outliers) for x in outputs]
-        return tf.stack(lows), tf.stack([_high_end(x, outliers) for x in outputs])
-
-    lows, highs = (
-        dict(zip(observed, np.mean(values, axis=0)))
-        for values in zip(*(extremes(image) for image in images))
-    )
-    for group in _shared_ranges(model):
-        group &= observed.keys()  # a resizing before a concatenation is rounded behind that
-        lows.update(dict.fromkeys(group, min(lows[name] for name in group)))
-        highs.update(dict.fromkeys(group, max(highs[name] for name in group)))
-    for name, wrapper in observed.items():
-        set_range(wrapper, lows[name], highs[name])
-    fit_weight_ranges(quantized)
-
-
-def _high_end(x, outliers: float):
-    """The value that a share `outliers` of a tensor exceeds."""
-    values = tf.reshape(x, (-1,))
-    above = tf.cast(tf.cast(tf.size(values), tf.float32) * outliers, tf.int32)
-    return tf.math.top_k(values, above + 1).values[-1]
-
-
-def set_range(wrapper, low: float, high: float) -> None:
-    """Sets what a wrapped layer's output is rounded to, of those whose output has a range."""
-    ends = {v.name.rsplit("_", 1)[-1].split(":")[0]: v for v in wrapper.weights}
-    # Zero must be a value of the int8 tensor.
-    low, high = min(low, 0.0), max(high, 0.0)
-    ends["min"].assign(low)
-    # Where a layer is silent any range will do, but XNNPACK refuses the tiny one of TensorFlow.
-    ends["max"].assign(high if high > low else 1.0)
 
 
 def fit_weight_ranges(quantized) -> None:

@@ -1,9 +1,9 @@
-"""The forms that targets want the network in.
+"""The bilinear resizes of the Edge TPU.
 
-`cpu` and `nnapi` take the network as it was trained. The Edge TPU takes a bilinear resize only in
+Other targets take the network as it was trained. The Edge TPU takes a bilinear resize only in
 TensorFlow 1's form (RESIZE_BILINEAR up to version 2, half_pixel_centers=False), whose samples
 start at a pixel's corner: an enlargement by f moves the picture by (f - 1) / 2 of its new pixels
-to the top left. For the x4 of the aggregation that is 12 pixels of the image. A depthwise
+to the top left. For the x4 of BiSeNet V2's aggregation that is 12 pixels of the image. A depthwise
 convolution before the resize moves it back, by linear interpolation between neighbours, and is
 fine-tuned with all other weights.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from keras_bisenet.targets import TARGETS
+from keras_bisenet.quantization.graph import rewritten
 
 
 @tf_keras.utils.register_keras_serializable("keras_bisenet")
@@ -45,17 +45,24 @@ class AsymmetricUpSampling2D(tf_keras.layers.Layer):
         return tuple(side and side * self.size for side in shape[1:3])
 
 
-def model_options(target: str, options: dict) -> dict:
-    """The arguments of a model for a target, in tf_keras.
+def asymmetric_resizes(model):
+    """A copy of a deployment model whose bilinear resizes the Edge TPU takes.
 
     Args:
-        target: One of `TARGETS`.
-        options: The arguments that the model was trained with.
+        model: A flat functional tf_keras model.
+
+    Returns:
+        A model that answers alike, but for the edges of the picture. An enlargement `x` in it comes
+        behind the move `x_move`.
     """
-    trained = options.get("upsampling", "bilinear")
-    if TARGETS[target].resize == "asymmetric" and trained == "bilinear":
-        return {**options, "upsampling": _moved_and_enlarged}
-    return options
+
+    def replacement(layer):
+        if not isinstance(layer, tf_keras.layers.UpSampling2D) or layer.interpolation != "bilinear":
+            return None
+        (factor,) = set(layer.size)
+        return _moved_and_enlarged(factor, layer.name)
+
+    return rewritten(model, replacement)
 
 
 def _moved_and_enlarged(factor: int, name: str):

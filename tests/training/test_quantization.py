@@ -19,15 +19,14 @@ import keras_bisenet
 from keras_bisenet.cli import main
 from keras_bisenet.data import load_dataset
 from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.export import convert as convert_module
 from keras_bisenet.export.compare import compare
-from keras_bisenet.export.convert import convert
+from keras_bisenet.export.convert import convert, convert_model
 from keras_bisenet.lite.model_file import read_model_file
 from keras_bisenet.lite.record import read_record
 from keras_bisenet.models.bisenetv2 import bisenetv2
 from keras_bisenet.models.deployment import deployment_model
-from keras_bisenet.quantization import qat, quantizer
-from keras_bisenet.quantization.quantizer import float_deployment_model, load_quantized
+from keras_bisenet.quantization import calibration, loading, qat
+from keras_bisenet.quantization.loading import float_deployment_model, load_quantized
 from keras_bisenet.runtime.interpreter import open_interpreter
 from keras_bisenet.runtime.segmenter import Segmenter
 from keras_bisenet.training.config import QuantizationConfig, TrainingConfig
@@ -39,20 +38,20 @@ SIZE = (64, 96)
 @pytest.fixture(scope="module")
 def float_model(float_run, loaded_once):
     """The float deployment model."""
-    return quantizer.float_deployment_model(float_run)
+    return loading.float_deployment_model(float_run)
 
 
 @pytest.fixture(scope="module")
 def qat_model(qat_run):
     """The quantization-aware model, with the weights of the best epoch."""
-    return quantizer.load_quantized(qat_run)
+    return loading.load_quantized(qat_run)
 
 
 @pytest.fixture(scope="module")
 def calibrated(float_model, pictures):
     """A quantization-aware model that has been calibrated, and not trained."""
     quantized = qat.quantization_aware(float_model)
-    qat.calibrate(quantized, float_model, (as_float(picture) for picture in pictures))
+    calibration.calibrate(quantized, float_model, (as_float(picture) for picture in pictures))
     return quantized
 
 
@@ -123,29 +122,29 @@ def test_concatenation_keeps_the_order_of_its_inputs(float_model, qat_model):
         # one kernel: rounded once, behind the activation
         ("detail_s1_1", True, "none"),
         ("detail_s1_1_bn", False, "none"),
-        ("detail_s1_1_relu", False, "range"),
+        ("detail_s1_1_relu", False, "own"),
         # no activation: rounded behind the normalization
         ("semantic_s4_2_expand", True, "none"),
-        ("semantic_s4_2_expand_bn", False, "range"),
-        ("bga_out_bn", False, "range"),
+        ("semantic_s4_2_expand_bn", False, "own"),
+        ("bga_out_bn", False, "own"),
         # no normalization
-        ("bga_detail_keep_conv", True, "range"),
-        ("head_logits", True, "range"),
+        ("bga_detail_keep_conv", True, "own"),
+        ("head_logits", True, "own"),
         # an addition and its activation are one kernel
         ("semantic_s4_2_add", False, "none"),
-        ("semantic_s4_2_relu", False, "range"),
-        ("semantic_context_add", False, "range"),
-        ("bga_sum", False, "range"),
+        ("semantic_s4_2_relu", False, "own"),
+        ("semantic_context_add", False, "own"),
+        ("bga_sum", False, "own"),
         # one scale, behind the concatenation
         ("semantic_stem_left_2_relu", False, "none"),
         ("semantic_stem_right_pool", False, "none"),
-        ("semantic_stem_concat", False, "range"),
+        ("semantic_stem_concat", False, "own"),
         # what tfmot's own scheme does not know, or rounds elsewhere
-        ("bga_fine", False, "range"),
-        ("bga_coarse", False, "range"),
-        ("bga_semantic_up_gate", False, "sigmoid"),
-        ("bga_semantic_keep_gate", False, "sigmoid"),
-        ("semantic_context_pool", False, "range"),
+        ("bga_fine", False, "own"),
+        ("bga_coarse", False, "own"),
+        ("bga_semantic_up_gate", False, (0.0, 255 / 256)),
+        ("bga_semantic_keep_gate", False, (0.0, 255 / 256)),
+        ("semantic_context_pool", False, "own"),
     ],
 )
 def test_what_is_rounded_and_where(qat_model, layer, weights, output):
@@ -274,14 +273,12 @@ def test_other_aggregations_and_silent_layers_quantize(pictures):
     norm.set_weights([0.01 * gamma, -np.ones_like(gamma), mean, variance])
     model = deployment_model(trained, "bisenetv2", keras=tf_keras, **options)
     quantized = qat.quantization_aware(model)
-    qat.calibrate(quantized, model, (as_float(picture) for picture in pictures[:3]))
+    calibration.calibrate(quantized, model, (as_float(picture) for picture in pictures[:3]))
     found = ranges(quantized)
     assert found["detail_s2_2_relu"] == (0.0, 1.0)
     assert found["bga_concat"] == found["semantic_context_out_conv"]
 
-    converter = convert_module._converter(quantized, SIZE)
-    convert_module._set_precision(converter, "int8", "qat", "int8")
-    content = converter.convert()
+    content = convert_model(quantized, "int8")
     assert tensor_types(content) == {"INT8", "INT32"}
     answer, _ = invoke(content, np.zeros((1, *SIZE, 3), np.int8))
     assert answer.std() > 0
@@ -421,6 +418,23 @@ def test_smaller_weights(float_run, float_file, float_model, pictures, precision
     assert close_to_float(content, float_model, pictures, precision) > 0.95
 
 
+WITHOUT_KERAS_2 = """
+import sys
+for name in ("tf_keras", "tensorflow_model_optimization"):
+    sys.modules[name] = None  # as if it were not installed
+from keras_bisenet.cli import main
+main(sys.argv[1:])
+"""
+
+
+def test_a_float_file_needs_neither_tf_keras_nor_tfmot(tmp_path, float_run, float_file):
+    path = tmp_path / "float32.tflite"
+    arguments = ["convert", float_run.path, "-o", path, "--precision", "float32", "--no-golden"]
+    command = [sys.executable, "-c", WITHOUT_KERAS_2, *map(str, arguments)]
+    subprocess.run(command, check=True, cwd=Path(keras_bisenet.__file__).parents[1])
+    assert path.read_bytes() == float_file.read_bytes()
+
+
 def test_another_size(float_run):
     content = convert(float_run, precision="float32", size=(32, 160))
     assert read_model_file(content).outputs[0].shape == (1, 4, 20, 11)
@@ -542,7 +556,7 @@ def test_converting_512x1024_takes_less_than_a_minute(tmp_path, float_run):
     model = float_deployment_model(run)
     quantized = qat.quantization_aware(model)
     image = np.random.default_rng(0).random((1, 512, 1024, 3), np.float32)
-    qat.calibrate(quantized, model, [image])
+    calibration.calibrate(quantized, model, [image])
     quantized.save_weights(run.quantized_weights_file)
     row = dict.fromkeys(("epoch", "loss", "val_miou", "learning_rate"), 0.0)
     run.write_metrics([row])

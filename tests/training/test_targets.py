@@ -13,8 +13,8 @@ from keras_bisenet.cli import main
 from keras_bisenet.data import load_dataset
 from keras_bisenet.lite.model_file import read_model_file
 from keras_bisenet.lite.record import read_record
-from keras_bisenet.quantization.quantizer import float_deployment_model
-from keras_bisenet.quantization.resizes import AsymmetricUpSampling2D, model_options
+from keras_bisenet.quantization.loading import float_deployment_model
+from keras_bisenet.quantization.resizes import AsymmetricUpSampling2D, asymmetric_resizes
 from keras_bisenet.training.run import Run
 
 
@@ -46,22 +46,41 @@ def test_a_resize_without_half_pixel_centres():
 
 def test_moved_back_it_is_in_its_place():
     """A slope comes out of the usual resize and of the Edge TPU's form alike."""
-    upsampling = model_options("coral", {})["upsampling"]
     rows, columns = np.mgrid[:8, :8]
     slope = (2 * rows + 3 * columns).astype(np.float32)[None, ..., None]
     image = tf_keras.Input((8, 8, 1))
-    moved = tf_keras.Model(image, upsampling(4, "up")(image))
-    usual = tf_keras.layers.UpSampling2D(4, interpolation="bilinear")
+    usual = tf_keras.layers.UpSampling2D(4, interpolation="bilinear", name="up")
+    moved = asymmetric_resizes(tf_keras.Model(image, usual(image)))
     inner = np.s_[:, 6:-6, 6:-6]
     np.testing.assert_allclose(moved(slope)[inner], usual(slope)[inner], rtol=1e-5)
     shifted = AsymmetricUpSampling2D(4)(slope)
     assert np.abs(shifted[inner] - usual(slope)[inner]).min() > 1.8  # 3/8 * (2 + 3)
 
 
-def test_other_targets_and_other_upsamplings_stay(float_run):
-    assert model_options("cpu", {"alpha": 0.5}) == {"alpha": 0.5}
-    assert model_options("nnapi", {}) == {}
-    assert model_options("coral", {"upsampling": "nearest"}) == {"upsampling": "nearest"}
+def test_the_rewrite_touches_bilinear_resizes_alone():
+    """Names, order of inputs and weights stay; a bilinear resize gets a move before it."""
+    image = tf_keras.Input((8, 8, 3), name="image")
+    x = tf_keras.layers.Conv2D(2, 3, padding="same", name="conv")(image)
+    near = tf_keras.layers.UpSampling2D(2, name="near")(x)
+    far = tf_keras.layers.UpSampling2D(2, interpolation="bilinear", name="far")(x)
+    x = tf_keras.layers.Concatenate(name="join")([near, far])
+    model = tf_keras.Model(image, tf_keras.layers.Conv2D(5, 1, name="out")(x), name="toy")
+    rewritten = asymmetric_resizes(model)
+    names = [layer.name for layer in rewritten.layers]
+    assert sorted(names) == ["conv", "far", "far_move", "image", "join", "near", "out"]
+    assert rewritten.name == "toy"
+    assert [type(rewritten.get_layer(name)).__name__ for name in ("near", "far")] == [
+        "UpSampling2D",
+        "AsymmetricUpSampling2D",
+    ]
+    for name in ("conv", "out"):
+        for ours, theirs in zip(
+            rewritten.get_layer(name).get_weights(), model.get_layer(name).get_weights()
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+    picture = np.full((1, 8, 8, 3), 0.5, np.float32)  # of one colour, no resize moves anything
+    inner = np.s_[:, 4:-4, 4:-4]
+    np.testing.assert_allclose(rewritten(picture)[inner], model(picture)[inner], atol=1e-6)
 
 
 def test_the_two_forms_answer_alike_before_training(float_run, coral_run, streets):
