@@ -1,5 +1,5 @@
 # make test: sets up an environment and passes the tests.   make demo: the whole pipeline.
-# make wheel: what to install elsewhere, in dist/.
+# make wheel: what to install elsewhere, in dist/.   make web: LiteRT.js, for `keras-bisenet web`.
 # make test-slow: what takes longer.   make test-lowest: on the lowest versions that are allowed.
 # PYTHON chooses the interpreter (3.10 to 3.13), PYTHON_OLDEST and PYTHON_OLDEST_DEVICE the oldest
 # that the training half and the device half allow.
@@ -13,9 +13,10 @@ RUNTIME_VENV ?= .venv-tflite-runtime
 LOWEST_VENV ?= .venv-lowest
 LOWEST_DEVICE_VENV ?= .venv-lowest-device
 
-.PHONY: test test-slow test-runtime test-lowest lint demo wheel clean
+.PHONY: test test-slow test-runtime test-lowest lint demo web wheel clean
 
 test: lint test-runtime
+	-@$(MAKE) --no-print-directory web  # without it the page's tests skip
 	$(BIN)/python -m pytest -q -m "not slow" -n 2
 
 test-slow: $(VENV)/installed
@@ -40,7 +41,16 @@ test-lowest: $(LOWEST_VENV)/installed $(LOWEST_DEVICE_VENV)/installed
 demo: $(VENV)/installed
 	$(BIN)/keras-bisenet demo --out demo
 
+# LiteRT.js into the package, for `keras-bisenet web`, and what the page's tests need.
+web: keras_bisenet/web/vendor/core/package.json
+
+keras_bisenet/web/vendor/core/package.json: web_demo/package-lock.json $(VENV)/installed
+	npm ci --prefix web_demo --no-fund --no-audit
+	$(BIN)/python -m keras_bisenet.web.litert_js web_demo/node_modules/@litertjs
+	touch $@
+
 wheel: $(VENV)/installed
+	-@$(MAKE) --no-print-directory web  # without it the wheel has no LiteRT.js
 	$(BIN)/python -m pip wheel -q --no-deps -w dist . ./weights
 	@ls -l dist/*.whl
 
@@ -71,4 +81,5 @@ $(LOWEST_DEVICE_VENV)/installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(RUNTIME_VENV) $(LOWEST_VENV) $(LOWEST_DEVICE_VENV) demo dist build
+	rm -rf $(VENV) $(RUNTIME_VENV) $(LOWEST_VENV) $(LOWEST_DEVICE_VENV) demo dist build \
+		web_demo/node_modules keras_bisenet/web/vendor

@@ -25,6 +25,7 @@ COMMANDS = {
     "convert": ("convert", "Convert a run to a .tflite file."),
     "check": ("check", "Check a .tflite file against its target and its trained model."),
     "run": ("run", "Segment images with a .tflite file and draw the result."),
+    "web": ("web", "Write a page that runs a .tflite file in the browser."),
     "bench": ("bench", "Measure latency of .tflite files on this machine."),
     "inspect": ("inspect", "Show what is inside a .tflite file."),
     "dataset": ("dataset", "Generate, import, divide, check or pack a data set."),
