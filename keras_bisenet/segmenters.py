@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_bisenet.errors import UsageError, UserError
+from keras_bisenet.imaging.letterbox import Fit
 from keras_bisenet.label_map import LabelMap
 
 
@@ -61,6 +62,65 @@ def open_segmenter(
     _check_classes(path, num_classes, label_map)
     segmenter = KerasSegmenter(model, size, flip=flip, scales=scales)
     return SlidingWindows(segmenter.logits, size).segment if windows else segmenter.segment
+
+
+def open_probabilities(
+    path, *, size: tuple[int, int] | None = None, threads: int | None = None
+) -> tuple[LabelMap, Callable[[np.ndarray], np.ndarray]]:
+    """Opens a model for the probabilities of its classes.
+
+    Args:
+        path: A run directory, or a `.tflite` file with logits.
+        size: `(height, width)` that a float run's images are fitted into. Defaults to the run's.
+        threads: CPU threads for a `.tflite` file.
+
+    Returns:
+        Its classes, and a function from uint8 images `[height, width, 3]` to float32
+        probabilities `[height, width, classes]` at the image's own size.
+
+    Raises:
+        UsageError: When the model gives no probabilities, or an option does not suit it.
+        UserError: When there is no such model.
+    """
+    from keras_bisenet.training.evaluation import KerasSegmenter, resized_logits
+
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file or directory")
+    if path.is_dir():
+        from keras_bisenet.training.run import Run
+
+        labels = Run.open(path).label_map
+        model, own_size = _open_run(path, resized=False)
+        keras_segmenter = KerasSegmenter(model, size or own_size)
+        fitted, logits = keras_segmenter.size, keras_segmenter.logits
+    elif path.suffix == ".tflite":
+        if size:
+            raise UsageError(f"{path}: --size is for a run: a .tflite file has one size")
+        from keras_bisenet.runtime.segmenter import Segmenter
+
+        segmenter = Segmenter(path, threads=threads)
+        if segmenter.info.kind != "logits":
+            raise UsageError(
+                f"{path}: this file answers with class ids, which have no confidence: convert the "
+                "run with --target coral, or name the run"
+            )
+        labels = LabelMap(segmenter.info.names, segmenter.info.palette)
+        fitted, scale = segmenter.info.size, segmenter.output_scale
+
+        def logits(image, fit):
+            raw = segmenter.invoke(segmenter.prepare(image)[0])
+            return raw.astype(np.float32) * scale
+    else:
+        raise UsageError(f"{path}: name a run directory or a .tflite file: these know classes")
+
+    def probabilities(image: np.ndarray) -> np.ndarray:
+        fit = Fit.of(image.shape[:2], fitted)
+        values = resized_logits(logits(image, fit), fit)
+        exponents = np.exp(values - values.max(axis=-1, keepdims=True))
+        return exponents / exponents.sum(axis=-1, keepdims=True)
+
+    return labels, probabilities
 
 
 def _open_tflite(path: Path, label_map: LabelMap, windows: bool, threads: int | None):

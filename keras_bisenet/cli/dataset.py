@@ -187,6 +187,83 @@ def import_(tool, source, out, link, skip_missing, unlabelled):
     click.echo(printable(f"{count} images{shown}: {out} (--dataset folder)"))
 
 
+@command.command("label")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("images", type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder to make.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["png", "labelme", "coco"]),
+    default="png",
+    show_default=True,
+    help="Palette masks, or polygons for a tool.",
+)
+@click.option("--count", type=click.IntRange(1), help="Draft so many, the least certain.  [all]")
+@click.option("--labelled", type=click.Path(path_type=Path), help="Masks of images to leave out.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0),
+    default=1.5,
+    show_default=True,
+    help="Pixels that polygons may be off by.",
+)
+@click.option(
+    "--min-area",
+    type=click.IntRange(1),
+    default=32,
+    show_default=True,
+    help="Pixels of the smallest region that gets a polygon.",
+)
+@click.option(
+    "--unsure-below",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="Pixels of a lower probability become void.",
+)
+@click.option("--size", type=SIZE, help="Height x width that images are fitted into.  [the run's]")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads for a .tflite file.")
+def label(model, images, out, form, count, labelled, tolerance, min_area, unsure_below, **options):
+    """Draft labels for IMAGES, a folder, with MODEL, a run or a .tflite file with logits.
+
+    A person mends the drafts instead of drawing from nothing. drafts.csv ranks the images, the
+    least certain first: those teach the model most. Mended masks go with their images into a data
+    set of the kind folder; polygons come back by dataset import.
+    """
+    from keras_bisenet.data.layouts import MASK_SUFFIXES, visible_files
+    from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
+
+    if not images.is_dir():
+        raise UserError(f"{images}: no such folder: name the folder of the images to label")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out}: something is here already: choose another folder")
+    done = {path.stem for path in visible_files(labelled, MASK_SUFFIXES)} if labelled else set()
+    paths = [path for path in visible_files(images, IMAGE_SUFFIXES) if path.stem not in done]
+    if not paths:
+        raise UserError(f"{images}: no image here{' without a mask' if labelled else ''}")
+    stems = [path.stem for path in paths]
+    twice = next((path for path in paths if stems.count(path.stem) > 1), None)
+    if twice:
+        raise UserError(f"{twice}: another image has this name, and each gets a draft: rename one")
+    with training_half():
+        load_tensorflow()
+        from keras_bisenet.data import drafts
+        from keras_bisenet.segmenters import open_probabilities
+
+        labels, probabilities = open_probabilities(model, **options)
+        with progress_bar("drafting", len(paths)) as bar, replacing(out) as folder:
+            folder.mkdir()
+            style = drafts.Style(form, tolerance, min_area, unsure_below)
+            ranked = drafts.write_drafts(
+                folder, out, paths, probabilities, labels, style, count, bar
+            )
+            if out.exists():
+                out.rmdir()
+    for draft in ranked[:3]:
+        click.echo(printable(f"uncertainty {draft.uncertainty:.3f}  {draft.image}"))
+    click.echo(printable(f"{len(ranked)} of {len(paths)} images drafted: {out} (drafts.csv)"))
+
+
 @command.command("split")
 @click.option("--data-dir", required=True, type=click.Path(path_type=Path), help="Its folder.")
 @click.option(

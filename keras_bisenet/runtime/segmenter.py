@@ -118,6 +118,12 @@ class Segmenter:
         fit = Fit.of(image.shape[:2], self.info.size)
         return self._encode(fit.place(image)[None]), fit
 
+    @property
+    def output_scale(self) -> float:
+        """What a step of the output's integers stands for; 1 where it has none."""
+        scale = self._interpreter.get_output_details()[0]["quantization"][0]
+        return float(scale) or 1.0
+
     def invoke(self, array: np.ndarray) -> np.ndarray:
         """The network's raw output, without the batch's dimension, for an input tensor."""
         return self.timed_invoke(array)[0]
