@@ -8,6 +8,7 @@ warnings on stderr as `Warning: ...`.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -18,6 +19,13 @@ from collections.abc import Callable, Iterator
 import click
 
 log = logging.getLogger("keras_bisenet")
+
+
+def show_any_text() -> None:
+    """Lets stdout and stderr show what their encoding lacks (`\\u4e2d`), and end no work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 class _Terminal(logging.Handler):

@@ -1,7 +1,8 @@
 """Writing files whole or not at all.
 
 Every file is written beside its place and renamed into it, so that an interrupted command,
-or a full disk, leaves the previous file as it was and never half a file.
+or a full disk, leaves the previous file as it was and never half a file. What no file is to be put
+in the place of (a device, a pipe, the file that a link points to) is written through.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from keras_bisenet.errors import UsageError
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
@@ -23,17 +26,76 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
     The temporary name keeps the suffix (`.keras`, `.png`), since writers choose a format by it.
     Missing parent folders are made. When the block raises, the temporary file is removed and
-    whatever was at `path` stays.
+    whatever was at `path` stays. The file that a link points to is replaced, not the link; a
+    device or a pipe gets the bytes in one go.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+    is_stream = path.exists() and not (path.is_file() or path.is_dir())
+    if not is_stream:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    # The system's limit is for the whole name.
+    prefix = f".{path.name[:64]}."
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=None if is_stream else path.parent))
     try:
         temporary = folder / path.name
         yield temporary
-        os.replace(temporary, path)
+        if is_stream:
+            with open(temporary, "rb") as source, open(path, "wb") as stream:
+                shutil.copyfileobj(source, stream)
+        else:
+            os.replace(temporary, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_output(path: str | os.PathLike, option: str, suffixes: tuple[str, ...] = ()) -> None:
+    """Finds out before work begins whether a file can be written.
+
+    Args:
+        path: Where it is to be.
+        option: What asked for it, such as `--json`.
+        suffixes: What its name has to end in; anything where empty.
+
+    Raises:
+        UsageError: When it cannot: it is a folder, lies below a file or in a folder that may not
+            be written to, or its name ends in something else.
+    """
+    path = Path(path)
+    try:
+        is_folder, parent = path.is_dir(), next(p for p in path.absolute().parents if p.exists())
+    except OSError as error:  # a name that is too long
+        raise UsageError(f"{option} {path}: {error.strerror}: choose another name") from error
+    if is_folder:
+        raise UsageError(f"{option} {path}: this is a folder: name a file in it")
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise UsageError(f"{option} {path}: choose a name that ends in {' or '.join(suffixes)}")
+    _check_parent(path, parent, option)
+
+
+def check_output_folder(path: str | os.PathLike, option: str) -> None:
+    """Finds out before work begins whether a folder can be made.
+
+    Raises:
+        UsageError: When it cannot, or something is there already.
+    """
+    path = Path(path)
+    try:
+        parent = next(p for p in path.absolute().parents if p.exists())
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UsageError(f"{path}: something is here already: choose another folder")
+    except OSError as error:
+        raise UsageError(f"{option} {path}: {error.strerror}: choose another folder") from error
+    _check_parent(path, parent, option)
+
+
+def _check_parent(path: Path, parent: Path, option: str) -> None:
+    if not parent.is_dir():
+        raise UsageError(f"{option} {path}: {parent} is a file, not a folder: choose another place")
+    writable = os.access(path if path.exists() else parent, os.W_OK)
+    if not writable:
+        raise UsageError(f"{option} {path}: may not be written to: choose another place")
+    if len(os.fsencode(path.name)) > 255:
+        raise UsageError(f"{option} {path.name[:40]}...: too long a name: choose a shorter one")
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
@@ -43,8 +105,9 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes `text` to `path` as UTF-8, whole or not at all."""
-    write_bytes(path, text.encode("utf-8"))
+    """Writes `text` to `path` as UTF-8, whole or not at all; bytes of names that are no UTF-8 as
+    they are shown (`\\udcd6`)."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | os.PathLike, value) -> None:

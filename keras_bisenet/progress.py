@@ -17,7 +17,7 @@ def progress_bar(label: str, length: int) -> Iterator[Callable[..., None]]:
     Yields:
         `update(n=1, text="")`: moves the bar on by `n`, with `text` behind it.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # a service may have closed it
         yield lambda n=1, text="": None
         return
     shown = [""]
@@ -38,7 +38,7 @@ def status_line(text: Callable[[], str], seconds: float = 1.0) -> Iterator[None]
 
     Where the output is a file it shows nothing.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # a service may have closed it
         yield
         return
     ended = threading.Event()

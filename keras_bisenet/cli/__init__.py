@@ -12,7 +12,7 @@ import os
 
 import click
 
-from keras_bisenet.console import log_on_terminal
+from keras_bisenet.console import log_on_terminal, show_any_text
 from keras_bisenet.errors import UserError
 from keras_bisenet.version import __version__
 
@@ -57,6 +57,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def invoke(self, ctx):
+        show_any_text()
         try:
             with log_on_terminal():
                 return super().invoke(ctx)
@@ -75,9 +76,33 @@ def _system_reason(error: Exception) -> str | None:
     # HDF5 and TensorFlow keep the system's words, but not its error number.
     if os.strerror(errno.ENOSPC) in str(error) or os.strerror(errno.EDQUOT) in str(error):
         return f"no space left on the disk{where}: free some, and run the command again"
-    if isinstance(error, PermissionError) or getattr(error, "errno", None) == errno.EROFS:
-        return f"{error.strerror}{where}: choose a place you may write to"
-    return None
+    if not isinstance(error, OSError) or error.errno not in _CURES:
+        return None
+    cure = _CURES[error.errno]
+    if isinstance(error, PermissionError) and error.filename and not _is_readable(error.filename):
+        cure = "see that you may read it"
+    return f"{error.strerror}{where}: {cure}"
+
+
+_CURES = {
+    errno.EACCES: "choose a place you may write to",
+    errno.EPERM: "choose a place you may write to",
+    errno.EROFS: "choose a place you may write to",
+    errno.EISDIR: "name a file, not a folder",
+    errno.ENOTDIR: "part of this path is a file, not a folder: choose another",
+    errno.EEXIST: "something is here already: choose another name",
+    errno.ENOENT: "there is no such file or folder: name one that is there",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "its links lead in a circle: name the file itself",
+    errno.ENOTEMPTY: "something is here already: choose another name",
+    errno.ENXIO: "nothing reads from it: choose a file",
+}
+"""What the system refuses that a user can mend."""
+
+
+def _is_readable(path) -> bool:
+    """Whether what is there can be read; True where nothing is."""
+    return not os.path.exists(path) or os.access(path, os.R_OK)
 
 
 def _one_line(error: UserError) -> click.ClickException:

@@ -57,7 +57,9 @@ def print_warning(problem: Problem) -> None:
     """Prints a problem to stderr, once in a process however often it is met."""
     if problem not in _printed:
         _printed.add(problem)
-        print(f"Warning: {problem}", file=sys.stderr)
+        if sys.stderr is not None:  # a service may have closed it
+            text = f"Warning: {problem}"
+            print(text.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
 
 
 _printed: set[Problem] = set()

@@ -30,7 +30,8 @@ LAYERS = (
     ("lite",),
     ("imaging",),
     ("pretrained",),
-    ("console", "errors", "files", "label_map", "progress", "version"),
+    ("console", "files", "label_map", "progress"),
+    ("errors", "version"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
