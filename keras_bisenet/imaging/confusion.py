@@ -69,7 +69,7 @@ def _vertical_text(picture: Image.Image, text: str, font, at: tuple[int, int], a
     left, top, right, bottom = font.getbbox(text, anchor="lt")
     turned = Image.new("L", (right + 1, font.size + 4))
     ImageDraw.Draw(turned).text((0, turned.height // 2), text, 255, font, anchor="lm")
-    turned = turned.transpose(Image.ROTATE_90)
+    turned = turned.transpose(Image.Transpose.ROTATE_90)
     x = at[0] - (turned.width // 2 if anchor[0] == "m" else 0)
     y = at[1] - (turned.height // 2 if anchor[1] == "m" else turned.height)
     picture.paste(INK, (x, y), turned)

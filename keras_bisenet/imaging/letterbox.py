@@ -38,15 +38,19 @@ class Fit:
     def of(cls, image_size: tuple[int, int], network_size: tuple[int, int]) -> Fit:
         """The largest scale that fits `image_size` into `network_size`."""
         scale = min(n / i for n, i in zip(network_size, image_size))
-        content = tuple(max(1, round(side * scale)) for side in image_size)
-        return cls(tuple(image_size), tuple(network_size), content)
+        height, width = (max(1, round(side * scale)) for side in image_size)
+        return cls(
+            (image_size[0], image_size[1]), (network_size[0], network_size[1]), (height, width)
+        )
 
     def place(self, image: np.ndarray) -> np.ndarray:
         """The network's input, uint8 [H, W, 3], of an image, uint8 [h, w, 3]."""
         if self.content_size != self.image_size:
             # Pillow's filter widens when it shrinks an image, so that nothing aliases.
             rows, cols = self.content_size
-            image = np.asarray(Image.fromarray(image).resize((cols, rows), Image.BILINEAR))
+            image = np.asarray(
+                Image.fromarray(image).resize((cols, rows), Image.Resampling.BILINEAR)
+            )
         if self.content_size == self.network_size:
             return np.ascontiguousarray(image)
         placed = np.zeros((*self.network_size, 3), np.uint8)

@@ -149,7 +149,7 @@ def _member(value, key: str, kind: type):
     member = value[key]
     if kind is float and type(member) is int:
         member = float(member)
-    if type(member) is not kind or (kind is float and not math.isfinite(member)):
+    if type(member) is not kind or (isinstance(member, float) and not math.isfinite(member)):
         raise ValueError(f"its {key!r} makes no sense")
     return member
 

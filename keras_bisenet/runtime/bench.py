@@ -39,7 +39,7 @@ def synthetic_image(size: tuple[int, int]) -> np.ndarray:
     classes, which takes longer to bring to the image's size than a photograph's.
     """
     blobs = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(blobs).resize(size[::-1], Image.BICUBIC))
+    return np.asarray(Image.fromarray(blobs).resize(size[::-1], Image.Resampling.BICUBIC))
 
 
 def cpu_name() -> str:

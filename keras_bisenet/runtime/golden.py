@@ -94,7 +94,7 @@ def write_with_golden(
     golden = golden_path(path)
     arrays = arrays or make_golden(model)
     with replacing(golden) as temporary:
-        np.savez_compressed(temporary, **arrays)
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]  # no array is named allow_pickle
         write_bytes(path, model)
     return golden
 

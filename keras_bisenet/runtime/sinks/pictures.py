@@ -101,6 +101,8 @@ def _check_picture(place: Path, source: Source, kinds: list[str]) -> None:
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    lossy = path.suffix.lower() in (".jpg", ".jpeg", ".webp")
     with replacing(path) as temporary:
-        picture.save(temporary, **({"quality": 95} if lossy else {}))
+        if path.suffix.lower() in (".jpg", ".jpeg", ".webp"):
+            picture.save(temporary, quality=95)
+        else:
+            picture.save(temporary)
