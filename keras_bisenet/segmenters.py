@@ -27,8 +27,8 @@ def open_segmenter(
     Args:
         path: A run directory, a `.keras` or a `.tflite` file.
         label_map: The classes that it must tell apart.
-        size: `(height, width)` that a Keras model's images are fitted into. Defaults to the
-            run's; a lone `.keras` file needs it.
+        size: `(height, width)` that images are fitted into. Defaults to the run's; a lone
+            `.keras` file needs it, and a `.tflite` file whose input has open sides.
         flip: Averages a Keras model's answer with that for the mirrored image.
         scales: Averages a Keras model's answers over these multiples of `size`.
         windows: Segments larger images in windows of the model's size, rather than shrink them.
@@ -45,9 +45,9 @@ def open_segmenter(
     if not path.exists():
         raise UserError(f"{path}: there is no such file or directory")
     if path.suffix == ".tflite":
-        if size or flip or scales != (1.0,):
-            raise UsageError(f"{path}: --size, --flip and --scales are for Keras models")
-        return _open_tflite(path, label_map, windows, threads)
+        if flip or scales != (1.0,):
+            raise UsageError(f"{path}: --flip and --scales are for Keras models")
+        return _open_tflite(path, label_map, windows, threads, size)
     if windows and (flip or scales != (1.0,)):
         raise UsageError("--windows goes with neither --flip nor --scales")
 
@@ -95,11 +95,9 @@ def open_probabilities(
         keras_segmenter = KerasSegmenter(model, size or own_size)
         fitted, logits = keras_segmenter.size, keras_segmenter.logits
     elif path.suffix == ".tflite":
-        if size:
-            raise UsageError(f"{path}: --size is for a run: a .tflite file has one size")
         from keras_bisenet.runtime.segmenter import Segmenter
 
-        segmenter = Segmenter(path, threads=threads)
+        segmenter = Segmenter(path, threads=threads, size=size)
         if segmenter.info.kind != "logits":
             raise UsageError(
                 f"{path}: this file answers with class ids, which have no confidence: convert the "
@@ -123,10 +121,10 @@ def open_probabilities(
     return labels, probabilities
 
 
-def _open_tflite(path: Path, label_map: LabelMap, windows: bool, threads: int | None):
+def _open_tflite(path: Path, label_map: LabelMap, windows: bool, threads: int | None, size):
     from keras_bisenet.runtime.segmenter import Segmenter
 
-    segmenter = Segmenter(path, threads=threads)
+    segmenter = Segmenter(path, threads=threads, size=size)
     _check_classes(path, len(segmenter.info.names), label_map)
     if not windows:
         return lambda image: segmenter.segment(image).class_ids

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import click
 import numpy as np
 
-from keras_bisenet.files import write_json
+from keras_bisenet.cli.options import SIZE
+from keras_bisenet.files import check_output, write_json
 from keras_bisenet.imaging.reading import read_image
 from keras_bisenet.runtime.bench import cpu_name, measure, synthetic_image
 from keras_bisenet.runtime.interpreter import default_threads, runtime_name
@@ -31,18 +32,23 @@ ROWS = {"invoke": "network alone", "total": "image to mask"}
 @click.option(
     "--warmup", type=click.IntRange(0), default=5, show_default=True, help="Runs before those."
 )
+@click.option("--size", type=SIZE, help="Height x width, for files whose input has open sides.")
 @click.option("--delegate", metavar="edgetpu|PATH", help="Edge TPU, or a TFLite delegate library.")
 @click.option("--image", metavar="FILE", help="The image to segment.  [default: a generated one]")
 @click.option("--json", "json_file", metavar="FILE", help="Also write the figures for programs.")
-def command(models, threads, runs, warmup, delegate, image, json_file):
+def command(models, threads, runs, warmup, size, delegate, image, json_file):
     """Measure the latency of .tflite files on this machine, in milliseconds.
 
     `network alone` is the interpreter's invoke; `image to mask` adds what goes before and
     after: from an image in memory to class ids at the image's own size. Several models take
     turns, run by run, so that whatever else the machine does meets all of them alike.
     """
+    if json_file:
+        check_output(json_file, "--json")
     picture = read_image(image) if image else None
-    segmenters = [Segmenter(model, threads=threads, delegate=delegate) for model in models]
+    segmenters = [
+        Segmenter(model, threads=threads, delegate=delegate, size=size) for model in models
+    ]
     pictures = [
         synthetic_image(segmenter.info.size) if picture is None else picture
         for segmenter in segmenters

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from keras_bisenet.cli.options import CAMERA_SIZE, DELEGATE, DURATION
+from keras_bisenet.cli.options import CAMERA_SIZE, DELEGATE, DURATION, SIZE
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.imaging.drawing import class_shares, share_text
 from keras_bisenet.pretrained import pretrained_model
@@ -74,6 +74,7 @@ def source_options(command):
     help="Go on in a new video file after so long (10m): OUT_0001.mp4, OUT_0002.mp4 ...",
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: CPUs, at most 4]")
+@click.option("--size", type=SIZE, help="Height x width, for a file whose input has open sides.")
 @click.option("--delegate", metavar=DELEGATE, help="Edge TPU, or a TFLite delegate library.")
 @click.option(
     "--reference",
@@ -90,6 +91,7 @@ def command(
     rotate,
     segment,
     threads,
+    size,
     delegate,
     reference,
 ):
@@ -110,7 +112,7 @@ def command(
     """
     model, source_name = model_and_source_of(model_and_source)
     source = open_source(source_name, SourceOptions(camera_size, fps, int(rotate), PATIENCE))
-    segmenter = Segmenter(model, threads=threads, delegate=delegate, reference=reference)
+    segmenter = Segmenter(model, threads=threads, delegate=delegate, reference=reference, size=size)
     info = segmenter.info
     sink = open_sink(out, source, Style(info.names, info.palette, output, alpha, segment))
 

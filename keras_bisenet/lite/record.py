@@ -171,7 +171,7 @@ def read_record(source: str | os.PathLike | bytes | ModelFile) -> DeploymentReco
     """
     model = read_model_file(source)
     try:
-        packed = _packed_file(model.data, RECORD_FILE)
+        packed = packed_file(model.data, RECORD_FILE)
         if packed is None:
             # The standard's metadata, or an archive without its end, still speak of it.
             if RECORD_FILE.encode() in model.data:
@@ -206,7 +206,7 @@ def archive_behind(data: bytes) -> zipfile.ZipFile | None:
     return archive if archive.infolist() else None
 
 
-def _packed_file(data: bytes, name: str) -> bytes | None:
+def packed_file(data: bytes, name: str) -> bytes | None:
     """The contents of the file `name` in the archive behind a model; None if it is not there."""
     archive = archive_behind(data)
     if archive is None or name not in archive.namelist():

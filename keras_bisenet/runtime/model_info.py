@@ -1,8 +1,9 @@
 """What a `.tflite` file says of itself, and what is guessed where it says nothing.
 
 A file that `keras-bisenet convert` wrote carries its deployment record (`lite/record.py`).
-Another program's segmentation model has none: how it is fed and what its output means then
-follow from its tensors.
+Another program's segmentation model has none. Then the TFLite metadata standard's mean, standard
+deviation and labels count where the file has them; what is still open follows from its tensors,
+and is said, since it is a guess.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy as np
 from keras_bisenet.errors import UserError
 from keras_bisenet.label_map import VOID
 from keras_bisenet.lite.model_file import ModelFile
-from keras_bisenet.lite.record import DeploymentRecord, read_record
+from keras_bisenet.lite.record import DeploymentRecord, packed_file, read_record
+from keras_bisenet.lite.standard_metadata import read_standard_metadata
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class ModelInfo:
         size: (height, width) of the input, [1, height, width, 3] RGB.
         input_dtype: "int8", "uint8", "int16" or "float32".
         input_scale: A pixel (0 to 255) stands for the real value
-            `pixel * input_scale + input_offset`.
+            `pixel * input_scale + input_offset`; a number, or one each for red, green and blue.
         input_offset: See `input_scale`.
         input_quantization: (scale, zero point) of the input tensor, which holds
             `real / scale + zero point`; None for float32.
@@ -36,12 +38,15 @@ class ModelInfo:
         names: One name per class.
         palette: One RGB colour per class.
         record: The whole deployment record; None for another program's file.
+        threshold: Of a model of one channel: a raw output above it is the foreground. It has two
+            classes then. None for all others.
+        guesses: What the file does not say, and is taken to mean, in words.
     """
 
     size: tuple[int, int]
     input_dtype: str
-    input_scale: float
-    input_offset: float
+    input_scale: float | tuple[float, float, float]
+    input_offset: float | tuple[float, float, float]
     input_quantization: tuple[float, int] | None
     kind: str
     stride: int
@@ -49,6 +54,8 @@ class ModelInfo:
     names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     record: DeploymentRecord | None
+    threshold: float | None = None
+    guesses: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, model: ModelFile, interpreter) -> ModelInfo:
@@ -63,11 +70,20 @@ class ModelInfo:
         size = tuple(int(side) for side in image["shape"][1:3])
         dtype = np.dtype(image["dtype"]).name
         scale, offset, quantization = _guess_pixels(dtype, image["quantization"])
-        kind, stride, classes = _guess_output(output, size, name)
-        record = read_record(model)
+        threshold = _threshold(model, output)
+        kind, stride, classes = _guess_output(output, size, name, threshold is not None)
+        record, guesses = read_record(model), []
         if record is None:
-            names = tuple(f"class {i}" for i in range(classes))
-            palette = _generated_palette(classes)
+            said = read_standard_metadata(model)
+            normalization = _normalization(said, name)
+            if normalization:
+                scale, offset = normalization
+            elif quantization is None or dtype == "int16":
+                guesses.append("it does not say how pixels enter: they are taken as 0 to 1")
+            else:
+                guesses.append("it does not say how pixels enter: they are taken as they are")
+            names = _labels(model, said, kind, classes, guesses)
+            palette = _generated_palette(len(names))
         else:
             scale, offset = record.input_scale, record.input_offset
             names, palette = record.label_map.names, record.label_map.palette
@@ -90,6 +106,8 @@ class ModelInfo:
             names=names,
             palette=palette,
             record=record,
+            threshold=threshold,
+            guesses=tuple(guesses),
         )
 
 
@@ -115,6 +133,69 @@ def _tensors(interpreter, name: str) -> tuple[dict, dict]:
     return inputs[0], outputs[0]
 
 
+def _normalization(said: dict, name: str):
+    """(scale, offset) of pixels by the metadata's mean and standard deviation; None without."""
+    image = (said.get("inputs") or [{}])[0]
+    mean, std = image.get("mean"), image.get("std")
+    if not mean or not std:
+        return None
+    if len(mean) not in (1, 3) or len(std) not in (1, 3) or min(std) <= 0:
+        raise UserError(
+            f"{name}: its metadata's mean {mean} and std {std} normalize no image of three "
+            "channels: mend them"
+        )
+    mean, std = (values * (3 // len(values)) for values in (mean, std))
+    if len(set(mean)) == len(set(std)) == 1:
+        return 1 / std[0], -mean[0] / std[0]
+    return tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std))
+
+
+def _labels(
+    model: ModelFile, said: dict, kind: str, classes: int, guesses: list[str]
+) -> tuple[str, ...]:
+    """Names by the metadata's labels, each once; numbers where there are none that fit."""
+    files = (said.get("outputs") or [{}])[0].get("files", [])
+    listed = next((file["name"] for file in files if file.get("name")), None)
+    packed = packed_file(model.data, listed) if listed else None
+    names: list[str] = []
+    for line in (packed or b"").decode("utf-8", "replace").splitlines():
+        if line.strip():
+            repeats = names.count(line.strip())
+            names.append(f"{line.strip()} ({len(names)})" if repeats else line.strip())
+    if names and (len(names) == classes or (kind == "class_ids" and len(names) <= VOID)):
+        return tuple(names)
+    if names:
+        guesses.append(f"its {listed} names {len(names)} classes, and it has {classes}: not used")
+    if classes == 2 and not names:
+        return "background", "foreground"
+    return tuple(f"class {i}" for i in range(classes))
+
+
+_PASSING_ON = ("QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "RESIZE_BILINEAR")
+
+
+def _threshold(model: ModelFile, output: dict) -> float | None:
+    """Where the foreground begins in the raw output of a model of one channel; None for others.
+
+    A sigmoid answers with a probability, all else with a logit.
+    """
+    shape, dtype = tuple(output["shape"]), np.dtype(output["dtype"]).name
+    if len(shape) != 4 or shape[3] != 1 or dtype not in ("float32", "int8", "uint8", "int16"):
+        return None
+    tensor, producer = model.main.outputs[0], None
+    makers = {index: op for op in model.main.operators for index in op.outputs}
+    while tensor in makers:
+        producer = makers[tensor]
+        if producer.name not in _PASSING_ON:
+            break
+        tensor = producer.inputs[0]
+    is_probability = producer is not None and producer.name == "LOGISTIC"
+    if dtype == "uint8" and not is_probability:
+        return None  # class ids
+    scale, zero_point = output["quantization"]
+    return (0.5 if is_probability else 0.0) / (scale or 1.0) + zero_point
+
+
 def _guess_pixels(dtype: str, quantization) -> tuple[float, float, tuple[float, int] | None]:
     """How pixels enter a model that does not say: (scale, offset, quantization).
 
@@ -132,17 +213,26 @@ def _guess_pixels(dtype: str, quantization) -> tuple[float, float, tuple[float, 
     return scale, (lowest - zero_point) * scale, (scale, zero_point)
 
 
-def _guess_output(output: dict, size: tuple[int, int], name: str) -> tuple[str, int, int]:
+def _guess_output(
+    output: dict, size: tuple[int, int], name: str, is_binary: bool
+) -> tuple[str, int, int]:
     """What an output is by its shape and type: (kind, stride, number of classes)."""
-    shape = tuple(output["shape"])
+    shape = tuple(int(side) for side in output["shape"])
     dtype = np.dtype(output["dtype"]).name
-    if len(shape) == 4 and shape[3] > 1 and dtype in ("int8", "uint8", "int16", "float32"):
+    if len(shape) == 4 and not _has_aspect(size, shape[1:3]) and _has_aspect(size, shape[2:]):
+        raise UserError(
+            f"{name}: its output, {_shown(shape)} for an image of {size[0]}x{size[1]}, has the "
+            "classes first (NCHW): convert it with the classes last (1 x height x width x classes)"
+        )
+    if is_binary:
+        kind, classes = "logits", 2
+    elif len(shape) == 4 and shape[3] > 1 and dtype in ("int8", "uint8", "int16", "float32"):
         kind, classes = "logits", int(shape[3])
     elif shape[3:] in ((), (1,)) and len(shape) >= 3 and dtype in ("uint8", "int32", "int64"):
         kind, classes = "class_ids", VOID
     else:
         kind, classes = None, 0
-    is_map = kind and shape[0] == 1 and shape[1] > 1 and shape[2] > 1
+    is_map = kind and shape[0] == 1 and _has_aspect(size, shape[1:3])
     if not is_map or shape[1] > size[0] or shape[2] > size[1]:
         raise UserError(
             f"{name}: its output, {_shown(shape)} {dtype} for an image of {size[0]}x{size[1]}, "
@@ -151,6 +241,16 @@ def _guess_output(output: dict, size: tuple[int, int], name: str) -> tuple[str, 
     if classes > VOID:
         raise UserError(f"{name}: it has {classes} classes; masks hold {VOID} at most")
     return kind, round(size[0] / shape[1]), classes
+
+
+def _has_aspect(size: tuple[int, int], sides: tuple[int, ...]) -> bool:
+    """Whether a map has the image's aspect, rounded to whole strides."""
+    if min(sides) < 2 or sides[0] > size[0] or sides[1] > size[1]:
+        return False
+    down, across = (max(s // side, 1) for s, side in zip(size, sides))
+    return abs(down - across) <= 1 and max(
+        abs(sides[0] * size[1] / size[0] - sides[1]), abs(sides[1] * size[0] / size[1] - sides[0])
+    ) <= max(2, 0.05 * max(sides))
 
 
 def _generated_palette(classes: int) -> tuple[tuple[int, int, int], ...]:

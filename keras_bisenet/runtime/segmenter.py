@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import time
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_bisenet.console import log
+from keras_bisenet.errors import UsageError
 from keras_bisenet.imaging.letterbox import Fit, class_ids_from_logits, class_ids_from_map
 from keras_bisenet.label_map import VOID
 from keras_bisenet.lite.model_file import ModelFile, read_model_file
@@ -70,6 +73,7 @@ class Segmenter:
         threads: CPU threads. None takes one per CPU, four at most.
         delegate: "edgetpu", or the path of a TFLite delegate's library.
         reference: Takes the reference kernels: slow, but the same bytes everywhere.
+        size: (height, width) of the input of a file whose input has open sides.
 
     Attributes:
         file: The `.tflite` file as read.
@@ -91,16 +95,38 @@ class Segmenter:
         threads: int | None = None,
         delegate: str | None = None,
         reference: bool = False,
+        size: tuple[int, int] | None = None,
     ):
         self.file = read_model_file(model)
         self._interpreter = open_interpreter(
             self.file, threads=threads, delegate=delegate, reference=reference
         )
+        self._set_size(size)
         self.info = ModelInfo.read(self.file, self._interpreter)
+        for guess in self.info.guesses:
+            log.warning("%s: %s", self.file.path, guess)
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
         self._encode = pixel_encoder(self.info)
         self._turn = threading.Lock()
+
+    def _set_size(self, size: tuple[int, int] | None) -> None:
+        """Gives an input with open sides its size."""
+        image = self._interpreter.get_input_details()[0]
+        signature = [int(side) for side in image.get("shape_signature", image["shape"])]
+        is_open = len(signature) == 4 and min(signature[1:3]) < 1
+        if size and not is_open:
+            if tuple(size) != tuple(signature[1:3]):
+                shown = " x ".join(map(str, signature[1:3]))
+                raise UsageError(f"{self.file.path}: its input is of {shown} pixels alone")
+        elif is_open:
+            if not size:
+                shown = " x ".join("?" if side < 1 else str(side) for side in signature)
+                raise UsageError(
+                    f"{self.file.path}: its input has open sides ({shown}): give --size HxW"
+                )
+            self._interpreter.resize_tensor_input(image["index"], [1, *size, signature[3]])
+            self._interpreter.allocate_tensors()
 
     def segment(self, image: np.ndarray) -> Answer:
         """The class of every pixel of an image, RGB uint8 [h, w, 3]."""
@@ -134,6 +160,8 @@ class Segmenter:
             self._interpreter.set_tensor(self._input, array)
             self._interpreter.invoke()
             raw = self._interpreter.get_tensor(self._output)[0]
+        if self.info.threshold is not None:  # one channel: the background's is the threshold
+            raw = np.concatenate([np.full_like(raw, self.info.threshold), raw], axis=-1)
         return raw, invoke.milliseconds
 
     def finish(self, raw: np.ndarray, fit: Fit) -> np.ndarray:
@@ -148,6 +176,8 @@ class Segmenter:
 def pixel_encoder(info: ModelInfo) -> Callable[[np.ndarray], np.ndarray]:
     """A function from pixels, uint8, to the values that the input tensor holds for them."""
     pixels = np.arange(256)
+    if isinstance(info.input_scale, tuple):
+        return _channel_encoder(info)
     values = pixels * info.input_scale + info.input_offset
     if info.input_quantization:
         scale, zero_point = info.input_quantization
@@ -161,3 +191,14 @@ def pixel_encoder(info: ModelInfo) -> Callable[[np.ndarray], np.ndarray]:
     if info.input_dtype == "int8" and np.array_equal(table, pixels - 128):
         return lambda image: (image ^ 0x80).view(np.int8)
     return table.take
+
+
+def _channel_encoder(info: ModelInfo) -> Callable[[np.ndarray], np.ndarray]:
+    """`pixel_encoder` where red, green and blue enter differently."""
+    tables = [
+        pixel_encoder(dataclasses.replace(info, input_scale=scale, input_offset=offset))
+        for scale, offset in zip(info.input_scale, info.input_offset)
+    ]
+    return lambda image: np.stack(
+        [table(image[..., channel]) for channel, table in enumerate(tables)], axis=-1
+    )
