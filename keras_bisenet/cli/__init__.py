@@ -26,6 +26,7 @@ COMMANDS = {
     "check": ("check", "Check a .tflite file against its target and its trained model."),
     "run": ("run", "Segment images with a .tflite file and draw the result."),
     "web": ("web", "Write a page that runs a .tflite file in the browser."),
+    "live": ("live", "Show a camera and the answer over it on a page, as they come."),
     "bench": ("bench", "Measure latency of .tflite files on this machine."),
     "inspect": ("inspect", "Show what is inside a .tflite file."),
     "dataset": ("dataset", "Generate, import, divide, check or pack a data set."),

@@ -143,6 +143,9 @@ class VideoOverlay:
         palette: Every class's colour.
         alpha: How strongly the overlay covers the image.
         rows: The legend's height, at most.
+
+    Attributes:
+        size: (height, width) of the frames.
     """
 
     def __init__(
@@ -153,6 +156,7 @@ class VideoOverlay:
         alpha: float = 0.5,
         rows: int = 3,
     ):
+        self.size = size
         self._names, self._palette, self._alpha = names, palette, alpha
         height, width = size
         self._text_size = int(np.clip(width / 42, 12, 40))

@@ -20,6 +20,7 @@ from keras_bisenet.runtime.sources.base import (
     SourceOptions,
     reconnecting,
     turned,
+    without_password,
 )
 
 VIDEO_SUFFIXES = (
@@ -99,10 +100,11 @@ class Stream(Source):
 
     def __init__(self, name: str, options: SourceOptions):
         super().__init__()
-        self.name, self._options = name, options
+        self._address, self._options = name, options
+        self.name = without_password(name)
         self._closed = threading.Event()
         self._container = self._open()
-        stream = _video_stream(self._container, name)
+        stream = _video_stream(self._container, self.name)
         self.fps = float(stream.average_rate) if stream.average_rate else None
         self.live = self._container.duration is None
 
@@ -118,9 +120,9 @@ class Stream(Source):
 
     def _open(self):
         # UDP, the usual choice for RTSP, loses packets on a busy Pi, and with them pictures.
-        options = {"rtsp_transport": "tcp"} if self.name.lower().startswith("rtsp") else {}
+        options = {"rtsp_transport": "tcp"} if self._address.lower().startswith("rtsp") else {}
         options |= {"fflags": "nobuffer", "flags": "low_delay"}
-        return _container(self.name, options=options, timeout=TIMEOUT)
+        return _container(self._address, options=options, timeout=TIMEOUT)
 
     def _images(self) -> Iterator[np.ndarray]:
         container, self._container = self._container or self._open(), None
@@ -145,6 +147,7 @@ def _container(name: str, **options):
     try:
         return av.open(name, metadata_errors="replace", **options)
     except (av.error.FFmpegError, OSError, ValueError) as error:
+        name = without_password(name)
         if "://" in name:
             raise UserError(
                 f"{name}: no camera or stream answers ({_reason(error)}): {CURE}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -86,6 +87,11 @@ def turned(image: np.ndarray, clockwise: int) -> np.ndarray:
     if clockwise % 360 == 0:
         return image
     return np.ascontiguousarray(np.rot90(image, -clockwise // 90))
+
+
+def without_password(name: str) -> str:
+    """A stream's address as it may be shown: `rtsp://user:secret@host` without the secret."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", name)
 
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0

@@ -19,6 +19,7 @@ from keras_bisenet.runtime.sources.base import (
     SourceOptions,
     reconnecting,
     turned,
+    without_password,
 )
 
 CURE = "see that it is on, connected, and used by nobody else"
@@ -56,7 +57,8 @@ class Live(Source):
 
     def __init__(self, name: str, options: SourceOptions):
         super().__init__()
-        self.name, self._options = name, options
+        self._address, self._options = name, options
+        self.name = without_password(name)
         self._closed = threading.Event()
         self._capture = self._open()
         self.fps = _rate(self._capture)
@@ -71,8 +73,9 @@ class Live(Source):
 
     def _open(self):
         cv2 = opencv()
+        address = int(self._address) if self._address.isdigit() else self._address
         with quiet_stderr():
-            capture = cv2.VideoCapture(int(self.name) if self.name.isdigit() else self.name)
+            capture = cv2.VideoCapture(address)
         if not capture.isOpened():
             raise UserError(f"{self.name}: no camera or stream answers: {CURE}")
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
