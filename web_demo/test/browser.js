@@ -26,7 +26,6 @@ const PYTHON = [process.env.PYTHON, join(ROOT, ".venv", "bin", "python")].find(
 const FLAGS = [
   "--headless",
   "--no-sandbox",
-  "--disable-gpu",
   "--disable-quic",
   "--no-first-run",
   "--disable-background-networking",
@@ -43,7 +42,7 @@ export function whyNot() {
     return "no playwright-core here: npm ci";
   }
   try {
-    python("-c", "import keras_bisenet.cli");
+    python("-c", "import keras_bisenet.cli.web, keras_bisenet.web.site");
   } catch {
     return `${PYTHON} has no keras-bisenet: name one that has it in PYTHON`;
   }
@@ -88,14 +87,25 @@ function freePort() {
   });
 }
 
-/** Chromium; its camera, where one is named, plays a y4m file. */
-export async function launch(camera) {
+/** Chromium, with more flags. */
+export async function launch(...flags) {
   const { chromium } = createRequire(import.meta.url)("playwright-core");
-  const flags = camera
-    ? ["--use-fake-device-for-media-stream", `--use-file-for-fake-video-capture=${camera}`]
-    : [];
   return chromium.launch({ executablePath: CHROMIUM, args: [...FLAGS, ...flags] });
 }
+
+/** Flags for a camera that plays a y4m file. */
+export function cameraFrom(file) {
+  return ["--use-fake-device-for-media-stream", `--use-file-for-fake-video-capture=${file}`];
+}
+
+/** Flags for WebGPU in software. */
+export const SOFTWARE_GPU = [
+  "--enable-unsafe-webgpu",
+  "--use-webgpu-adapter=swiftshader",
+  "--enable-features=Vulkan",
+  "--use-vulkan=swiftshader",
+  "--ignore-gpu-blocklist",
+];
 
 /** A page, and the errors in its console. */
 export async function openPage(context, address) {

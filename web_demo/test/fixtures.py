@@ -24,6 +24,7 @@ from keras_bisenet.runtime.segmenter import Segmenter
 
 SAMPLES = Path(keras_bisenet.web.__file__).with_name("page") / "samples"
 LITERT_JS = Path(__file__).parents[1] / "node_modules" / "@litertjs"
+TINY = Path(__file__).parents[2] / "tests" / "golden" / "bisenetv2_tiny_int8.tflite"
 FRAMES, RATE, CAMERA = 30, 30, (240, 320)
 
 
@@ -48,10 +49,15 @@ def y4m(image: Image.Image) -> bytes:
     return b"".join(parts)
 
 
+def web(*arguments) -> None:
+    command = ["web", *map(str, arguments)]
+    CliRunner().invoke(main, command, catch_exceptions=False, standalone_mode=False)
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    command = ["web", "-o", str(folder / "site"), "--runtime", str(LITERT_JS)]
-    CliRunner().invoke(main, command, catch_exceptions=False, standalone_mode=False)
+    web("-o", folder / "site", "--runtime", LITERT_JS)
+    web(TINY, "-o", folder / "tiny", "--runtime", "https://litert.example/npm")
     photo = folder / "photo.jpg"
     photograph().save(photo, quality=92)
     image = read_image(photo)

@@ -6,8 +6,22 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
 
-import { launch, makeFixtures, openPage, serve, settled, whyNot } from "./browser.js";
+import {
+  cameraFrom,
+  launch,
+  makeFixtures,
+  openPage,
+  serve,
+  settled,
+  SOFTWARE_GPU,
+  whyNot,
+} from "./browser.js";
+import { readPng } from "./png.js";
+
+const CONFORMANCE = new URL("../../conformance/", import.meta.url);
+const NPM = new URL("../node_modules/@litertjs/", import.meta.url);
 
 const SAME_BYTES =
   "The same bytes: 3 inputs, 158,400 values. Compared with ai-edge-litert 2.3.0 on x86_64.";
@@ -16,11 +30,13 @@ describe("the page", { skip: whyNot() }, () => {
   let fixtures;
   let server;
   let browser;
+  let shared;
 
   before(async () => {
     fixtures = makeFixtures();
-    server = await serve(join(fixtures.folder, "site"));
-    browser = await launch(join(fixtures.folder, "camera.y4m"));
+    server = await serve(fixtures.folder);
+    const camera = cameraFrom(join(fixtures.folder, "camera.y4m"));
+    browser = await launch("--disable-gpu", ...camera);
   });
 
   after(async () => {
@@ -29,16 +45,26 @@ describe("the page", { skip: whyNot() }, () => {
     fixtures?.remove();
   });
 
-  /** Opens the page in a browser context of its own, does it, and wants no error in the console. */
+  /** Opens the page in a browser context of its own. */
+  async function visit({ site = "site", routes = {}, inBrowser = browser, ...options }) {
+    const context = await inBrowser.newContext({ serviceWorkers: "block", ...options });
+    for (const [file, body] of Object.entries(routes)) {
+      await context.route(`**/${file}`, (route) => route.fulfill({ body }));
+    }
+    await context.route("https://litert.example/npm/**", (route) => {
+      const name = new URL(route.request().url()).pathname.slice("/npm/".length);
+      const headers = { "access-control-allow-origin": "*" };
+      return route.fulfill({ path: fileURLToPath(new URL(name, NPM)), headers });
+    });
+    const opened = await openPage(context, `${server.address}${site}/`);
+    await settled(opened.page);
+    return { ...opened, context };
+  }
+
+  /** Does it on a page of its own, and wants no error in the console. */
   async function onPage(options, action) {
-    const { routes = {}, ...contextOptions } = options;
-    const context = await browser.newContext({ serviceWorkers: "block", ...contextOptions });
+    const { page, complaints, context } = await visit(options);
     try {
-      for (const [file, body] of Object.entries(routes)) {
-        await context.route(`**/${file}`, (route) => route.fulfill({ body }));
-      }
-      const { page, complaints } = await openPage(context, server.address);
-      await settled(page);
       await action(page, context);
       assert.deepEqual(complaints, []);
     } finally {
@@ -46,11 +72,18 @@ describe("the page", { skip: whyNot() }, () => {
     }
   }
 
+  /** Does it on a page that several tests share. */
+  async function onSharedPage(action) {
+    shared ??= await visit({});
+    await action(shared.page);
+    assert.deepEqual(shared.complaints, []);
+  }
+
   const textOf = (page, name) => page.locator(`#${name}`).innerText();
 
-  async function verdict(page) {
+  async function verdict(page, timeout = 60_000) {
     await page.click("#self-test");
-    await page.waitForSelector("#verdict.passed, #verdict.failed", { timeout: 60_000 });
+    await page.waitForSelector("#verdict.passed, #verdict.failed", { timeout });
     return textOf(page, "verdict");
   }
 
@@ -65,8 +98,23 @@ describe("the page", { skip: whyNot() }, () => {
     assert.equal(await textOf(page, "error"), "");
   }
 
+  /** The class ids behind the colours that the page shows: {height, width, ids}. */
+  function idsOf(page) {
+    return page.evaluate(async () => {
+      const { model } = await (await fetch("site.json")).json();
+      const ids = new Map(model.classes.map(({ color }, id) => [String(color), id]));
+      const { width, height } = document.getElementById("mask");
+      const context = document.getElementById("mask").getContext("2d");
+      const { data } = context.getImageData(0, 0, width, height);
+      const found = Array.from({ length: width * height }, (_, i) =>
+        ids.get(String(data.slice(4 * i, 4 * i + 3))),
+      );
+      return { width, height, ids: found };
+    });
+  }
+
   test("the self-test gives the golden bytes", () =>
-    onPage({}, async (page) => {
+    onSharedPage(async (page) => {
       assert.equal(
         await textOf(page, "model"),
         "camvid_int8.tflite · 480x640 (height x width) · bisenetv2, int8 · trained on camvid · " +
@@ -76,21 +124,11 @@ describe("the page", { skip: whyNot() }, () => {
     }));
 
   test("a photograph has the classes that Python gives it", () =>
-    onPage({}, async (page) => {
+    onSharedPage(async (page) => {
       const { photo } = JSON.parse(readFileSync(join(fixtures.folder, "fixtures.json")));
       await page.setInputFiles("#file", join(fixtures.folder, "photo.jpg"));
       await answered(page, "photo.jpg");
-      const found = await page.evaluate(async () => {
-        const { model } = await (await fetch("site.json")).json();
-        const ids = new Map(model.classes.map(({ color }, id) => [String(color), id]));
-        const { width, height } = document.getElementById("mask");
-        const context = document.getElementById("mask").getContext("2d");
-        const { data } = context.getImageData(0, 0, width, height);
-        const found = Array.from({ length: width * height }, (_, i) =>
-          ids.get(String(data.slice(4 * i, 4 * i + 3))),
-        );
-        return { width, height, ids: found };
-      });
+      const found = await idsOf(page);
       assert.deepEqual([found.height, found.width], [photo.height, photo.width]);
       const expected = readFileSync(join(fixtures.folder, "photo.ids"));
       const same = found.ids.filter((id, i) => id === expected[i]).length / expected.length;
@@ -98,8 +136,23 @@ describe("the page", { skip: whyNot() }, () => {
       assert.ok(same >= 0.995, `${same} of the pixels`);
     }));
 
+  test("the answers in conformance/, with a runtime from another host", () =>
+    onPage({ site: "tiny" }, async (page) => {
+      const { cases } = JSON.parse(readFileSync(new URL("answers.json", CONFORMANCE)));
+      for (const { image, class_ids } of cases) {
+        await page.setInputFiles("#file", fileURLToPath(new URL(image, CONFORMANCE)));
+        await answered(page, image.split("/").pop());
+        const { ids, height, width } = await idsOf(page);
+        const expected = readPng(new URL(class_ids, CONFORMANCE));
+        assert.deepEqual([height, width], [expected.height, expected.width]);
+        const same = ids.filter((id, i) => id === expected.data[i]).length / ids.length;
+        assert.ok(same >= 0.999, `${image}: ${same} of the pixels`);
+      }
+      assert.match(await verdict(page), /^The same bytes: 3 inputs, 3,168 values\./);
+    }));
+
   test("a sample shows its classes, and how long it took", () =>
-    onPage({}, async (page) => {
+    onSharedPage(async (page) => {
       await page.getByRole("button", { name: "Generated street 2" }).click();
       await answered(page, "street_2.jpg");
       const rows = await page.locator("#legend li").allInnerTexts();
@@ -113,7 +166,7 @@ describe("the page", { skip: whyNot() }, () => {
     }));
 
   test("what is no picture is said in one line, and the page goes on", () =>
-    onPage({}, async (page) => {
+    onSharedPage(async (page) => {
       const path = join(fixtures.folder, "notes.txt");
       writeFileSync(path, "no picture");
       await page.setInputFiles("#file", path);
@@ -147,7 +200,7 @@ describe("the page", { skip: whyNot() }, () => {
     }));
 
   test("a camera that is not allowed is said in one line", () =>
-    onPage({}, async (page) => {
+    onSharedPage(async (page) => {
       await page.click("#camera");
       await page.waitForSelector("#error:not([hidden])");
       assert.equal(
@@ -190,15 +243,38 @@ describe("the page", { skip: whyNot() }, () => {
     }
   });
 
-  test("without WebGPU it goes back to the CPU", () =>
-    onPage({}, async (page) => {
-      const hasGpu = await page.evaluate(() => Boolean(navigator.gpu));
-      assert.ok(hasGpu); // but no adapter: the browser has been started without one
-      await page.selectOption("#accelerator", "webgpu");
+  const slow = process.env.SLOW ? undefined : "it takes longer: set SLOW=1";
+
+  test("WebGPU, in software, gives the same classes", { skip: slow }, async (t) => {
+    const inBrowser = await launch(...SOFTWARE_GPU);
+    try {
+      await onPage({ inBrowser }, async (page) => {
+        if (!(await page.evaluate(async () => Boolean(await navigator.gpu?.requestAdapter())))) {
+          t.skip("no WebGPU in this Chromium");
+          return;
+        }
+        await page.selectOption("#accelerator", "webgpu");
+        await settled(page);
+        assert.match(await textOf(page, "processor"), /^WebGPU computes in floating point/);
+        const text = await verdict(page, 600_000);
+        console.log(`WebGPU: ${text}`);
+        assert.match(text, /^The same (classes, not the same )?bytes: /);
+      });
+    } finally {
+      await inBrowser.close();
+    }
+  });
+
+  test("a processor chosen while the camera runs ends it without a word", () =>
+    onPage({ permissions: ["camera"] }, async (page) => {
+      await page.click("#camera");
+      await page.waitForSelector("#rate:not([hidden])");
+      await page.selectOption("#accelerator", "webgpu"); // and back, since there is none
       await page.waitForFunction(() =>
         document.getElementById("processor").textContent.startsWith("Back to"),
       );
-      assert.equal(await page.inputValue("#accelerator"), "wasm");
+      assert.ok(await page.isHidden("#error"));
+      assert.equal(await page.getAttribute("#camera", "aria-pressed"), "false");
       await page.getByRole("button", { name: "Generated street 1" }).click();
       await answered(page, "street_1.jpg");
     }));

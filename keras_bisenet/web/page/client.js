@@ -4,6 +4,7 @@ export class Client {
   constructor(progress) {
     this._requests = new Map();
     this._lastId = 0;
+    this._isOpen = true;
     this._worker = new Worker("worker.js");
     this._worker.onmessage = ({ data: { id, result, error, progress: share } }) => {
       if (id === undefined) {
@@ -20,12 +21,15 @@ export class Client {
     };
     this._worker.onerror = (event) => {
       event.preventDefault();
-      this.close(event.message || "the worker cannot be loaded");
+      this.close(new Error(`The page's worker ended (${event.message || "no reason given"}).`));
     };
   }
 
   /** Asks the worker; see worker.js. */
   request(what, message, transfer = []) {
+    if (!this._isOpen) {
+      return Promise.reject(new Error("The page's worker has ended: reload the page."));
+    }
     const id = ++this._lastId;
     return new Promise((resolve, reject) => {
       this._requests.set(id, { resolve, reject });
@@ -33,11 +37,12 @@ export class Client {
     });
   }
 
-  /** Ends the worker; what it has not answered fails with `reason`. */
-  close(reason) {
+  /** Ends the worker. What it has not answered fails: with `error`, or null where nobody cares. */
+  close(error = null) {
+    this._isOpen = false;
     this._worker.terminate();
     for (const { reject } of this._requests.values()) {
-      reject(new Error(reason));
+      reject(error);
     }
     this._requests.clear();
   }
