@@ -53,12 +53,12 @@ def add_metadata(model: bytes, record: DeploymentRecord) -> bytes:
     archive = io.BytesIO(_with_entry(model, model_metadata(record, image)))
     labels = "".join(" ".join(name.split()) + "\n" for name in record.label_map.names)
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as files:
-        files.writestr(_zip_entry(LABELS_FILE), labels)
-        files.writestr(_zip_entry(RECORD_FILE), json.dumps(record.to_json(), indent=2) + "\n")
+        files.writestr(zip_entry(LABELS_FILE), labels)
+        files.writestr(zip_entry(RECORD_FILE), json.dumps(record.to_json(), indent=2) + "\n")
     return archive.getvalue()
 
 
-def _zip_entry(name: str) -> zipfile.ZipInfo:
+def zip_entry(name: str) -> zipfile.ZipInfo:
     """A file in an archive, the same at any time and on any system."""
     entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
     entry.create_system = 3  # Unix

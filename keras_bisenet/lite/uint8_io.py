@@ -11,7 +11,9 @@ forward only, so new tables that are written before the old file's bytes refer t
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,16 +23,28 @@ import tflite
 
 from keras_bisenet.errors import UserError
 from keras_bisenet.lite.flatbuffer import ALIGNMENT, Written, flatbuffer
-from keras_bisenet.lite.metadata import add_metadata, without_metadata
-from keras_bisenet.lite.model_file import FILE_IDENTIFIER, ModelFile, Tensor, read_model_file
-from keras_bisenet.lite.record import read_record
+from keras_bisenet.lite.metadata import add_metadata, without_metadata, zip_entry
+from keras_bisenet.lite.model_file import (
+    FILE_IDENTIFIER,
+    MalformedError,
+    ModelFile,
+    Tensor,
+    read_model_file,
+)
+from keras_bisenet.lite.record import (
+    archive_behind,
+    damaged_metadata,
+    packed_file,
+    read_record,
+)
+
+_MAX_PACKED_SIZE = 1 << 24
 
 
 def with_uint8_io(source: str | os.PathLike | bytes | ModelFile) -> bytes:
     """The file with uint8 in place of every int8 input and output.
 
-    Its deployment record is written anew for them. What another program packed behind the
-    flatbuffer is left out.
+    Its deployment record is written anew for them; another program's metadata is kept.
 
     Args:
         source: A `.tflite` file's path, its content, or the file as read.
@@ -52,7 +66,26 @@ def with_uint8_io(source: str | os.PathLike | bytes | ModelFile) -> bytes:
     record = read_record(model)
     edit = _Edit(without_metadata(model.data), model.path)
     content = edit.with_uint8(model.inputs, model.outputs)
-    return add_metadata(content, record) if record else content
+    return add_metadata(content, record) if record else _with_files_of(model, content)
+
+
+def _with_files_of(model: ModelFile, content: bytes) -> bytes:
+    """`content` with the files that another program packed behind `model`, such as labels."""
+    archive = archive_behind(model.data)
+    if archive is None:
+        return content
+    with archive:
+        sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+    if sum(sizes.values()) > _MAX_PACKED_SIZE:
+        raise UserError(f"{model.path}: the files packed behind it are too large to be copied")
+    packed = io.BytesIO(content)
+    try:
+        with zipfile.ZipFile(packed, "a", zipfile.ZIP_STORED) as files:
+            for name in sizes:
+                files.writestr(zip_entry(name), packed_file(model.data, name) or b"")
+    except MalformedError as error:
+        raise damaged_metadata(model, error) from error
+    return packed.getvalue()
 
 
 # The fields of the schema's tables that are written here, by their numbers.

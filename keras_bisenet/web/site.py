@@ -19,7 +19,6 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,9 +67,8 @@ def write_site(model: str | os.PathLike, folder: str | os.PathLike, runtime: str
     litert = find_litert_js(runtime)
     file = read_model_file(model)
     content = _for_the_browser(file)
-    # Errors are about the file that the user has named.
-    segmenter = Segmenter(replace(read_model_file(content), path=file.path))
-    golden = _golden(model, file, segmenter)
+    segmenter = Segmenter(file)
+    golden = _golden(model, segmenter)
     card = _model_card(Path(model))
     described = {
         "format": _FORMAT,
@@ -146,6 +144,11 @@ def _for_the_browser(file: ModelFile) -> bytes:
             "was before it was compiled for a device"
         )
     content, ends = file.data, (*file.inputs, *file.outputs)
+    if any(tensor.is_dynamic for tensor in file.inputs):
+        raise UserError(
+            f"{file.path}: its input has open sides, which the page cannot fill: convert the model "
+            "with a fixed size"
+        )
     if any(tensor.dtype == "INT8" for tensor in ends):
         content = with_uint8_io(file)
         ends = tuple(t for t in ends if t.dtype != "INT8")
@@ -158,50 +161,59 @@ def _for_the_browser(file: ModelFile) -> bytes:
     return content
 
 
-def _golden(model: str | os.PathLike, file: ModelFile, segmenter: Segmenter) -> dict:
-    """The inputs, the answers of the kernels that the runtime chose, and what that was.
+def _golden(model: str | os.PathLike, segmenter: Segmenter) -> dict:
+    """The page's inputs, the answers of the kernels that the runtime chose, and what that was.
 
     From the model's golden file; where there is none, or that of another model, computed here.
     """
-    golden = read_golden(model, file.data)
+    golden = read_golden(model, segmenter.file.data)
     if golden is None:
         pictures = golden_pictures(*segmenter.info.size)
         inputs = np.concatenate([segmenter.prepare(picture)[0] for picture in pictures])
         answers = np.stack([segmenter.invoke(array[None]) for array in inputs])
         made_by = runtime_name(), platform.machine()
     else:
-        inputs, answers = (as_uint8(golden[name]) for name in ("inputs", "fast"))
+        inputs, answers = golden["inputs"], golden["fast"]
         made_by = str(golden["runtime"]), str(golden["machine"])
     return {
         "count": len(inputs),
-        "inputs": inputs,
-        "answers": answers,
+        "inputs": as_uint8(inputs),
+        "answers": as_uint8(answers),
         "runtime": made_by[0],
         "machine": made_by[1],
     }
 
 
 def _ends(segmenter: Segmenter) -> dict:
-    """The model's input, output and classes, as the page needs to know them."""
+    """The input, the output and the classes of the page's model, as the page needs to know them."""
     info, file = segmenter.info, segmenter.file
-    pixels = np.arange(256, dtype=np.uint8)
-    values = pixel_encoder(info)(pixels)
+    pixels = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+    values = as_uint8(pixel_encoder(info)(pixels))
     is_identity = values.dtype == np.uint8 and np.array_equal(values, pixels)
+    threshold = info.threshold
+    if threshold is not None and info.output_dtype == "int8":
+        threshold += 128
     return {
         "input": {
             "shape": list(file.inputs[0].shape),
-            "dtype": info.input_dtype,
-            "table": None if is_identity else values.tolist(),  # a pixel's value in the tensor
+            "dtype": _of_the_page(info.input_dtype),
+            # What the tensor holds for a pixel: [256, 3], flat.
+            "table": None if is_identity else values.reshape(-1).tolist(),
         },
         "output": {
             "kind": info.kind,
             "shape": list(file.outputs[0].shape),
-            "dtype": info.output_dtype,
+            "dtype": _of_the_page(info.output_dtype),
+            "threshold": threshold,  # of one channel: above it is the second class
         },
         "classes": [
             {"name": name, "color": list(color)} for name, color in zip(info.names, info.palette)
         ],
     }
+
+
+def _of_the_page(dtype: str) -> str:
+    return "uint8" if dtype == "int8" else dtype
 
 
 def _facts(name: str, record: DeploymentRecord | None) -> dict:

@@ -104,6 +104,20 @@ def test_the_record_is_kept_and_speaks_of_the_new_ends():
         assert files.namelist() == ["labels.txt", "keras_bisenet.json"]
 
 
+def test_what_other_programs_packed_is_kept():
+    packed = io.BytesIO(network(SIZE))
+    with zipfile.ZipFile(packed, "a", zipfile.ZIP_DEFLATED) as files:
+        files.writestr("labels.txt", "a\nb\n")
+        files.writestr("more/notes.txt", "of another program")
+    with zipfile.ZipFile(io.BytesIO(with_uint8_io(packed.getvalue()))) as files:
+        assert files.read("labels.txt") == b"a\nb\n"
+        assert files.read("more/notes.txt") == b"of another program"
+    with zipfile.ZipFile(packed, "a", zipfile.ZIP_DEFLATED) as files:
+        files.writestr("zeros", bytes(1 << 25))
+    with pytest.raises(UserError, match="packed behind it are too large to be copied"):
+        with_uint8_io(packed.getvalue())
+
+
 def test_signatures_name_the_new_ends():
     turned = tflite.Model.GetRootAs(with_uint8_io(with_signature(network(SIZE))), 0)
     graph = turned.Subgraphs(0)

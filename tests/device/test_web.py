@@ -28,6 +28,7 @@ from keras_bisenet.web.site import PAGE, write_site
 
 ROOT = Path(__file__).parents[2]
 WEB_DEMO = ROOT / "web_demo"
+THIRD_PARTY = Path(__file__).parent / "third_party"
 SIZE = (32, 48)
 
 
@@ -77,7 +78,12 @@ def test_a_site_has_all_that_the_page_needs(tmp_path, litert):
             "details": ["tiny, int8", "trained on colours", "mIoU 50.0% on its val split"],
         },
         "input": {"shape": [1, *SIZE, 3], "dtype": "uint8", "table": None},
-        "output": {"kind": "logits", "shape": [1, *SIZE, 4], "dtype": "uint8"},
+        "output": {
+            "kind": "logits",
+            "shape": [1, *SIZE, 4],
+            "dtype": "uint8",
+            "threshold": None,
+        },
         "classes": [{"name": n, "color": list(c)} for n, c in zip(NAMES, PALETTE)],
     }
     assert described["runtime"] == {"address": "runtime/", "version": "2.5.3"}
@@ -135,26 +141,47 @@ def test_golden_answers_are_computed_where_there_are_none(tmp_path, litert):
     assert json.loads(files["site.json"])["golden"]["runtime"] == runtime_name()
 
 
-def test_other_kinds_of_models(tmp_path, litert):
-    for name, model, dtypes, kind, names in [
-        ("float", tiny_model(SIZE, precision="float32"), ["float32", "float32"], "logits", NAMES),
-        ("uint8", tiny_model(SIZE, precision="uint8"), ["uint8", "uint8"], "logits", NAMES),
-        ("ids", tiny_model(SIZE, kind="class_ids"), ["uint8", "int32"], "class_ids", NAMES),
-        ("foreign", network(SIZE), ["uint8", "uint8"], "logits", [f"class {i}" for i in range(4)]),
-    ]:
-        path = tmp_path / f"{name}.tflite"
-        path.write_bytes(model)
-        write_site(path, tmp_path / name, str(litert))
-        described = json.loads((tmp_path / name / "site.json").read_text())["model"]
-        assert [described["input"]["dtype"], described["output"]["dtype"]] == dtypes
-        assert described["output"]["kind"] == kind
-        assert [entry["name"] for entry in described["classes"]] == list(names)
-        table = described["input"]["table"]
-        if name == "float":
-            np.testing.assert_allclose(table, np.arange(256) / 255, rtol=1e-6)
-        else:
-            assert table is None
-    assert described["facts"] == {"name": "foreign.tflite", "details": []}
+@pytest.mark.parametrize(
+    ("precision", "kind", "dtypes"),
+    [
+        ("float32", "logits", ["float32", "float32"]),
+        ("uint8", "logits", ["uint8", "uint8"]),
+        ("int8", "class_ids", ["uint8", "int32"]),
+    ],
+)
+def test_other_kinds_of_models(tmp_path, litert, precision, kind, dtypes):
+    model = tmp_path / "model.tflite"
+    model.write_bytes(tiny_model(SIZE, precision=precision, kind=kind))
+    described = described_by(model, tmp_path, litert)
+    assert [described["input"]["dtype"], described["output"]["dtype"]] == dtypes
+    assert (described["output"]["kind"], described["output"]["threshold"]) == (kind, None)
+    if precision == "float32":
+        expected = np.repeat(np.arange(256) / 255, 3)
+        np.testing.assert_allclose(described["input"]["table"], expected, rtol=1e-6)
+    else:
+        assert described["input"]["table"] is None
+
+
+def test_models_of_other_programs(tmp_path, litert):
+    described = described_by(THIRD_PARTY / "norm_meta.tflite", tmp_path, litert)
+    assert described["facts"] == {"name": "norm_meta.tflite", "details": []}
+    names = [entry["name"] for entry in described["classes"]]
+    assert names == ["sky", "road", "tree", "car", "person"]  # of the file's own metadata
+    expected = np.repeat(np.arange(256) / 127.5 - 1, 3)
+    np.testing.assert_allclose(described["input"]["table"], expected, atol=1e-6)
+
+    described = described_by(THIRD_PARTY / "sigmoid.tflite", tmp_path, litert)
+    assert (described["output"]["shape"][3], described["output"]["threshold"]) == (1, 0.5)
+    assert [entry["name"] for entry in described["classes"]] == ["background", "foreground"]
+    answers = gzip.decompress((tmp_path / "site" / "golden" / "answers.bin").read_bytes())
+    height, width = described["output"]["shape"][1:3]
+    answers = np.frombuffer(answers, np.float32).reshape(3, height, width, 2)
+    assert np.unique(answers[..., 0]).tolist() == [0.5]
+
+
+def described_by(model: Path, folder: Path, litert: Path) -> dict:
+    write_site(model, folder / "site", str(litert))
+    return json.loads((folder / "site" / "site.json").read_text())["model"]
 
 
 def test_the_packaged_model_is_the_default_and_has_its_card(tmp_path, litert):
@@ -223,6 +250,8 @@ def test_what_cannot_be_written_is_said_before_anything_is(tmp_path, litert, mon
         classifier("INT16")
     )
     assert "it has custom operators, which browsers do not" in refused(classifier("INT8", True))
+    opened = error_of(THIRD_PARTY / "size_none.tflite", folder, npm)
+    assert "its input has open sides, which the page cannot fill" in opened
     monkeypatch.setattr(site, "MAX_MODEL_SIZE", 1000)
     assert "are too many for a browser" in error_of(model, folder, npm)
     assert not folder.exists() and content(other) == {"holiday.jpg": b"a picture"}

@@ -24,7 +24,10 @@ from keras_bisenet.runtime.segmenter import Segmenter
 
 SAMPLES = Path(keras_bisenet.web.__file__).with_name("page") / "samples"
 LITERT_JS = Path(__file__).parents[1] / "node_modules" / "@litertjs"
-TINY = Path(__file__).parents[2] / "tests" / "golden" / "bisenetv2_tiny_int8.tflite"
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "tests" / "golden" / "bisenetv2_tiny_int8.tflite"
+BINARY = ROOT / "tests" / "device" / "third_party" / "sigmoid.tflite"
+ON_THE_WEB = ("--runtime", "https://litert.example/npm")
 FRAMES, RATE, CAMERA = 30, 30, (240, 320)
 
 
@@ -49,6 +52,10 @@ def y4m(image: Image.Image) -> bytes:
     return b"".join(parts)
 
 
+def ids_of(model: Path, image: np.ndarray) -> bytes:
+    return Segmenter(model).segment(image).class_ids.tobytes()
+
+
 def web(*arguments) -> None:
     command = ["web", *map(str, arguments)]
     CliRunner().invoke(main, command, catch_exceptions=False, standalone_mode=False)
@@ -57,12 +64,14 @@ def web(*arguments) -> None:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     web("-o", folder / "site", "--runtime", LITERT_JS)
-    web(TINY, "-o", folder / "tiny", "--runtime", "https://litert.example/npm")
+    web(TINY, "-o", folder / "tiny", *ON_THE_WEB)
+    web(BINARY, "-o", folder / "binary", *ON_THE_WEB)
     photo = folder / "photo.jpg"
     photograph().save(photo, quality=92)
     image = read_image(photo)
-    ids = Segmenter(pretrained_model()).segment(image).class_ids
-    (folder / "photo.ids").write_bytes(ids.astype(np.uint8).tobytes())
+    (folder / "photo.ids").write_bytes(ids_of(pretrained_model(), image))
+    small = read_image(ROOT / "conformance" / "images" / "c.png")
+    (folder / "binary.ids").write_bytes(ids_of(BINARY, small))
     street = Image.open(SAMPLES / "street_2.jpg").resize((800, 600))
     (folder / "camera.y4m").write_bytes(y4m(street))
     described = {"photo": {"height": image.shape[0], "width": image.shape[1]}}

@@ -147,11 +147,31 @@ export class Segmenter {
   /** The input tensor's values for RGB pixels. */
   encode(pixels) {
     const { dtype, table } = this.info.input;
-    return table ? ARRAYS[dtype].from(pixels, (pixel) => table[pixel]) : pixels;
+    return table ? ARRAYS[dtype].from(pixels, (pixel, i) => table[3 * pixel + (i % 3)]) : pixels;
   }
 
-  /** The network's raw output for the values of its input tensor. */
+  /**
+   * The network's raw output for the values of its input tensor. Where that is one channel, the
+   * background's is put before it: the threshold.
+   */
   async invoke(values) {
+    const output = await this._run(values);
+    const { threshold } = this.info.output;
+    if (threshold === null) {
+      return output;
+    }
+    return output.constructor.from({ length: 2 * output.length }, (_, i) =>
+      i % 2 ? output[(i - 1) / 2] : threshold,
+    );
+  }
+
+  /** What `invoke` gives: "logits" or "class_ids", of which shape. */
+  get output() {
+    const { kind, shape, threshold } = this.info.output;
+    return { kind, shape: threshold === null ? shape : [...shape.slice(0, 3), 2] };
+  }
+
+  async _run(values) {
     const { Tensor } = this._runtime;
     const input = new Tensor(values, this.info.input.shape);
     try {
@@ -168,7 +188,7 @@ export class Segmenter {
 
   /** The class ids at the image's own size. */
   finish(output, fit) {
-    const { kind, shape } = this.info.output;
+    const { kind, shape } = this.output;
     return kind === "logits"
       ? classIdsFromLogits(output, shape.slice(1), fit)
       : classIdsFromMap(output, shape.slice(1, 3), fit, this.info.classes.length);

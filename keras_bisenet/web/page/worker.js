@@ -58,7 +58,7 @@ const actions = {
     const results = [];
     for (let i = 0; i < golden.count; i++) {
       const answer = await segmenter.invoke(part(inputs, i, golden.count));
-      results.push(compare(answer, part(answers, i, golden.count), output));
+      results.push(compare(answer, part(answers, i, golden.count), segmenter.output));
     }
     return { ...verdict(results), results };
   },
