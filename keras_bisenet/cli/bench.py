@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 import numpy as np
 
-from keras_bisenet.cli.options import SIZE
+from keras_bisenet.cli.options import DELEGATE, SIZE
 from keras_bisenet.files import check_output, write_json
 from keras_bisenet.imaging.reading import read_image
 from keras_bisenet.runtime.bench import cpu_name, measure, synthetic_image
@@ -33,7 +33,7 @@ ROWS = {"invoke": "network alone", "total": "image to mask"}
     "--warmup", type=click.IntRange(0), default=5, show_default=True, help="Runs before those."
 )
 @click.option("--size", type=SIZE, help="Height x width, for files whose input has open sides.")
-@click.option("--delegate", metavar="edgetpu|PATH", help="Edge TPU, or a TFLite delegate library.")
+@click.option("--delegate", metavar=DELEGATE, help="Edge TPU, or a TFLite delegate library.")
 @click.option("--image", metavar="FILE", help="The image to segment.  [default: a generated one]")
 @click.option("--json", "json_file", metavar="FILE", help="Also write the figures for programs.")
 def command(models, threads, runs, warmup, size, delegate, image, json_file):

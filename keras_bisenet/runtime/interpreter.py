@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import importlib.metadata
 import importlib.util
@@ -19,14 +18,13 @@ import numpy as np
 from keras_bisenet.console import quiet_stderr
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.lite.model_file import ModelFile, read_model_file
+from keras_bisenet.runtime.delegates import Delegate, try_out
 
 RUNTIMES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
     "tflite-runtime": "tflite_runtime.interpreter",
 }
 """Distribution -> the module in it that has `Interpreter`, the preferred one first."""
-
-EDGETPU_LIBRARIES = {"darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}
 
 
 def open_interpreter(
@@ -36,17 +34,21 @@ def open_interpreter(
     delegate: str | None = None,
     reference: bool = False,
     preserve_all_tensors: bool = False,
+    is_tried: bool = False,
 ):
     """An interpreter with its tensors allocated, ready for `set_tensor` and `invoke`.
 
     Args:
         model: A `.tflite` file, its content, or the file as read.
         threads: CPU threads. None takes `default_threads()`.
-        delegate: "edgetpu" for a Coral Edge TPU, or the path of a TFLite delegate's library.
+        delegate: "edgetpu" for a Coral Edge TPU, "edgetpu:DEVICE" for one of several (`usb`,
+            `pci`, `0`, `usb:0`), or the path of a TFLite delegate's library.
         reference: Takes TFLite's portable reference kernels, which answer an 8-bit model with
             the same bytes in every runtime and on every processor, and are some 40 times slower.
             The kernels that runtimes choose otherwise round differently in the last bit.
         preserve_all_tensors: Keeps the tensors inside the network readable after `invoke`.
+        is_tried: Whether the delegate is known not to crash. Else that is tried first, in a
+            process of its own.
 
     Returns:
         The `Interpreter` of the installed runtime.
@@ -58,7 +60,15 @@ def open_interpreter(
     """
     name, runtime = _runtime()
     file = read_model_file(model)
-    delegates = [_load_delegate(runtime, delegate)] if delegate else None
+    accelerator = Delegate.named(delegate) if delegate else None
+    delegates = None
+    if accelerator:
+        accelerator.check_library()
+        if not is_tried:
+            accelerator.check_file(file)
+            try_out(accelerator, file)  # before: a device serves one process at a time
+        with _quiet():
+            delegates = [accelerator.load(runtime)]
     kernels = runtime.OpResolverType.BUILTIN_REF if reference else runtime.OpResolverType.AUTO
     try:
         with _quiet(), warnings.catch_warnings():
@@ -74,10 +84,10 @@ def open_interpreter(
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        if "edgetpu-custom-op" in reason and delegate != "edgetpu":
+        if "edgetpu-custom-op" in reason and not (accelerator and accelerator.is_edgetpu):
             reason = "compiled for the Edge TPU: run it with the delegate edgetpu"
-        elif delegate:
-            reason = f"the delegate {delegate} cannot run it: {reason}"
+        elif accelerator:
+            reason = accelerator.why_not(reason)
         elif "Didn't find op" in reason:
             reason = f"it is newer than this {name} ({reason}): pip install -U {name}"
         else:
@@ -140,31 +150,6 @@ def _import_runtime(name: str):
         raise UserError(
             f"{name} cannot be imported ({error}): pip install --force-reinstall {name}"
         ) from error
-
-
-def _load_delegate(runtime, delegate: str):
-    """Loads a delegate's library with `runtime`, after a look at what `runtime` takes on trust."""
-    if delegate == "edgetpu":
-        library = EDGETPU_LIBRARIES.get(sys.platform, "libedgetpu.so.1")
-        cure = "install the Edge TPU runtime (Debian: libedgetpu1-std)"
-        failed = "plug in the Edge TPU and see that this user may use it"
-    else:
-        # A path without a slash would be looked for among the system's libraries only.
-        library = os.path.abspath(delegate) if os.path.exists(delegate) else delegate
-        cure = "give edgetpu, or the path of a TFLite delegate's library"
-        failed = "see that its device is there"
-    try:
-        functions = ctypes.CDLL(library)
-    except OSError as error:
-        raise UserError(f"delegate {delegate}: cannot load {library} ({error}): {cure}") from error
-    if not hasattr(functions, "tflite_plugin_create_delegate"):
-        raise UserError(f"delegate {delegate}: {library} is no TFLite delegate: {cure}")
-    try:
-        with _quiet():
-            return runtime.load_delegate(library)
-    except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"delegate {delegate}: it does not start ({reason}): {failed}") from error
 
 
 def _quiet():

@@ -16,6 +16,7 @@ from keras_bisenet.errors import UsageError
 from keras_bisenet.imaging.letterbox import Fit, class_ids_from_logits, class_ids_from_map
 from keras_bisenet.label_map import VOID
 from keras_bisenet.lite.model_file import ModelFile, read_model_file
+from keras_bisenet.runtime.delegates import guarded
 from keras_bisenet.runtime.interpreter import open_interpreter
 from keras_bisenet.runtime.model_info import ModelInfo
 
@@ -71,7 +72,7 @@ class Segmenter:
     Args:
         model: A `.tflite` file, its content, or the file as read.
         threads: CPU threads. None takes one per CPU, four at most.
-        delegate: "edgetpu", or the path of a TFLite delegate's library.
+        delegate: "edgetpu", "edgetpu:DEVICE", or the path of a TFLite delegate's library.
         reference: Takes the reference kernels: slow, but the same bytes everywhere.
         size: (height, width) of the input of a file whose input has open sides.
 
@@ -97,7 +98,7 @@ class Segmenter:
         reference: bool = False,
         size: tuple[int, int] | None = None,
     ):
-        self.file = read_model_file(model)
+        self.file, self._delegate = read_model_file(model), delegate
         self._interpreter = open_interpreter(
             self.file, threads=threads, delegate=delegate, reference=reference
         )
@@ -158,7 +159,7 @@ class Segmenter:
         """What `invoke` gives, and how many milliseconds it took once it was its turn."""
         with self._turn, Stopwatch() as invoke:
             self._interpreter.set_tensor(self._input, array)
-            self._interpreter.invoke()
+            guarded(self._interpreter.invoke, self._delegate, self.file.path)
             raw = self._interpreter.get_tensor(self._output)[0]
         if self.info.threshold is not None:  # one channel: the background's is the threshold
             raw = np.concatenate([np.full_like(raw, self.info.threshold), raw], axis=-1)

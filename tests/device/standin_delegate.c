@@ -14,6 +14,7 @@
  *     STANDIN_NO_DEVICE=1      cannot be created, and does not say why, as without an Edge TPU
  *     STANDIN_LOST_AFTER=3     fails from the fourth inference on, as one that was unplugged
  *     STANDIN_OLD_ABI=1        fails to prepare, as a library that is older than the runtime
+ *     STANDIN_CRASH=1          takes the process with it at the first inference
  *     STANDIN_TAKES_NOTHING=1  leaves every operator to the runtime
  *     STANDIN_RECORD=FILE      appends what happened: `create device=usb`, `take 1`, `invoke`,
  *                              `destroy`, a line each
@@ -21,6 +22,7 @@
  * The declarations are those parts of TFLite's C interface (tensorflow/lite/core/c/common.h) that
  * it needs, as they are in tflite-runtime 2.14 and ai-edge-litert 2.3; no header is needed.
  */
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -142,6 +144,7 @@ static Status invoke(Context *context, Node *node) {
     context->report_error(context, "Failed to execute request.");
     return ERROR;
   }
+  if (asked("STANDIN_CRASH")) raise(SIGSEGV);
   if (pause && *pause) {
     long ms = atol(pause);
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
