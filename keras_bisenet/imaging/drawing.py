@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -184,7 +185,7 @@ class VideoOverlay:
     def draw(self, image: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """The picture, RGB, until the next call: the array is used again."""
         height, width = ids.shape
-        self._canvas[:height, :width] = _blend(image, ids, self._palette, self._alpha)
+        self._canvas[:height, :width] = overlay(image, ids, self._palette, self._alpha)
         shares = dict(class_shares(ids))
         self._number += 1
         self._take_places(shares)
@@ -264,7 +265,9 @@ def contact_sheet(
     if not names:
         return np.asarray(sheet)
     every = [(i, None) for i in range(len(names))]
-    return _stack([np.asarray(sheet), legend(every, names, palette, width, text_size=font.size)])
+    return _stack(
+        [np.asarray(sheet), legend(every, names, palette, width, text_size=round(font.size))]
+    )
 
 
 def _swatch(draw: ImageDraw.ImageDraw, box: tuple, class_id: int, palette: Palette) -> None:
@@ -292,7 +295,7 @@ def _shrink(picture: np.ndarray, width: int) -> np.ndarray:
     if picture.shape[1] <= width:
         return picture
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.LANCZOS))
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def text_width(font, text: str) -> int:
@@ -300,5 +303,5 @@ def text_width(font, text: str) -> int:
 
 
 @functools.cache
-def font_of_size(size: int) -> ImageFont.FreeTypeFont:
+def font_of_size(size: int) -> Any:
     return ImageFont.load_default(size=size)

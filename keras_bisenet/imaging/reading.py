@@ -9,6 +9,7 @@ import sys
 import warnings
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -122,7 +123,7 @@ def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
         raise UserError(f"{path}: a damaged image ({error}): copy it again") from error
 
 
-def _deep_values(image: Image.Image) -> tuple[np.ndarray, float | None] | None:
+def _deep_values(image: Any) -> tuple[np.ndarray, float | None] | None:
     """The values of an image of more than 8 bits per channel, upright, and what is white by the
     file's own account; None for one of 8 bits."""
     stated = _stated_white(image)
@@ -132,22 +133,23 @@ def _deep_values(image: Image.Image) -> tuple[np.ndarray, float | None] | None:
     if image.mode not in ("RGB", "RGBA") or raw not in {f"{image.mode};16{e}" for e in "BLN"}:
         return None
     # Pillow keeps the upper byte of each value. Told the other order of bytes, it keeps the lower.
-    with Image.open(image.filename or image.fp) as again:
+    with Image.open(image.filename or image.fp) as opened:
+        again: Any = opened
         again.tile = [_with_raw_mode(tile, raw[:-1] + _OTHER_BYTE[raw[-1]]) for tile in again.tile]
         lower = np.asarray(ImageOps.exif_transpose(again))
     upper = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
     return (upper << 8 | lower)[..., :3], stated
 
 
-def _stated_white(image: Image.Image) -> float | None:
+def _stated_white(image: Any) -> float | None:
     """TIFF's MaxSampleValue."""
     value = image.tag_v2.get(281) if hasattr(image, "tag_v2") else None
     value = value[0] if isinstance(value, tuple) and value else value
     return float(value) if isinstance(value, (int, float)) and value >= 255 else None
 
 
-def _raw_mode(image: Image.Image) -> str | None:
-    arguments = image.tile[0][3] if image.tile else None
+def _raw_mode(image: Any) -> str | None:
+    arguments: Any = image.tile[0][3] if image.tile else None
     return arguments[0] if isinstance(arguments, tuple) and arguments else arguments
 
 

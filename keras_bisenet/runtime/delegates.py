@@ -137,10 +137,12 @@ def is_compiled(file: ModelFile) -> bool:
 
 
 _TRIAL = """
-import sys
+import os, sys
 sys.path[:] = sys.argv[2:]
-from keras_bisenet.runtime.delegates import _first_inference
-_first_inference(sys.argv[1], sys.stdin.buffer.read())
+from keras_bisenet.runtime.interpreter import open_interpreter
+content = sys.stdin.buffer.read()
+open_interpreter(content, delegate=sys.argv[1], is_tried=True).invoke()
+os._exit(0)  # without a farewell: what the library does at the end is not asked here
 """
 
 
@@ -176,14 +178,6 @@ def try_out(delegate: Delegate, file: ModelFile) -> None:
             f"delegate {delegate.name}: it crashes at its first inference ({name}): {cure}"
         )
     # Any other failure is no crash: it will be met again here, and told.
-
-
-def _first_inference(name: str, content: bytes) -> None:
-    from keras_bisenet.runtime.interpreter import open_interpreter
-
-    interpreter = open_interpreter(content, delegate=name, is_tried=True)
-    interpreter.invoke()
-    os._exit(0)  # without a farewell: what a library does at the end is not asked here
 
 
 def guarded(invoke: Callable[[], None], delegate: str | None, path: str) -> None:

@@ -67,7 +67,7 @@ class ModelInfo:
         """
         name = model.path
         image, output = _tensors(interpreter, name)
-        size = tuple(int(side) for side in image["shape"][1:3])
+        size = (int(image["shape"][1]), int(image["shape"][2]))
         dtype = np.dtype(image["dtype"]).name
         scale, offset, quantization = _guess_pixels(dtype, image["quantization"])
         threshold = _threshold(model, output)
@@ -87,8 +87,8 @@ class ModelInfo:
         else:
             scale, offset = record.input_scale, record.input_offset
             names, palette = record.label_map.names, record.label_map.palette
-            says = (record.input_height, record.input_width)
-            says += (record.output_kind, record.output_stride)
+            told = (record.input_height, record.input_width)
+            says = (*told, record.output_kind, record.output_stride)
             if says != (*size, kind, stride) or (kind == "logits" and len(names) != classes):
                 raise UserError(
                     f"{name}: its deployment record ({says[0]}x{says[1]}, {says[2]} at stride "
@@ -231,7 +231,7 @@ def _guess_output(
     elif shape[3:] in ((), (1,)) and len(shape) >= 3 and dtype in ("uint8", "int32", "int64"):
         kind, classes = "class_ids", VOID
     else:
-        kind, classes = None, 0
+        kind, classes = "", 0
     is_map = kind and shape[0] == 1 and _has_aspect(size, shape[1:3])
     if not is_map or shape[1] > size[0] or shape[2] > size[1]:
         raise UserError(
@@ -259,7 +259,8 @@ def _generated_palette(classes: int) -> tuple[tuple[int, int, int], ...]:
     for i in range(classes):
         lightness, saturation = (0.5, 0.65, 0.35)[i % 3], (0.75, 0.55)[i // 3 % 2]
         colour = colorsys.hls_to_rgb(i * 0.618034 % 1, lightness, saturation)
-        palette.append(tuple(round(255 * value) for value in colour))
+        red, green, blue = (round(255 * value) for value in colour)
+        palette.append((red, green, blue))
     return tuple(palette)
 
 

@@ -196,9 +196,10 @@ def pixel_encoder(info: ModelInfo) -> Callable[[np.ndarray], np.ndarray]:
 
 def _channel_encoder(info: ModelInfo) -> Callable[[np.ndarray], np.ndarray]:
     """`pixel_encoder` where red, green and blue enter differently."""
+    channels = zip(np.broadcast_to(info.input_scale, 3), np.broadcast_to(info.input_offset, 3))
     tables = [
-        pixel_encoder(dataclasses.replace(info, input_scale=scale, input_offset=offset))
-        for scale, offset in zip(info.input_scale, info.input_offset)
+        pixel_encoder(dataclasses.replace(info, input_scale=float(s), input_offset=float(o)))
+        for s, o in channels
     ]
     return lambda image: np.stack(
         [table(image[..., channel]) for channel, table in enumerate(tables)], axis=-1

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -76,9 +77,9 @@ class PiCamera(Source):
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
             self._process = process
+            assert process.stdout is not None
             number = 0
             try:
-                assert process.stdout is not None
                 for jpeg in jpegs(process.stdout):
                     number += 1
                     yield turned(_decoded(jpeg), self._options.rotate)
@@ -113,7 +114,7 @@ class PiCamera(Source):
             camera.close()
 
 
-def jpegs(pipe: io.BufferedIOBase) -> Iterator[bytes]:
+def jpegs(pipe: IO[bytes]) -> Iterator[bytes]:
     """The pictures of a Motion-JPEG stream, the newest where several have come meanwhile.
 
     Inside a JPEG's image data 0xFF is always followed by 0x00 or a restart marker, so that
@@ -121,7 +122,7 @@ def jpegs(pipe: io.BufferedIOBase) -> Iterator[bytes]:
     """
     waiting = b""
     while True:
-        chunk = pipe.read1(1 << 20)
+        chunk = pipe.read1(1 << 20)  # type: ignore[attr-defined]
         if not chunk:
             return
         waiting += chunk
