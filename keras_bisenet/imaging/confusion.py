@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from keras_bisenet.imaging.drawing import BACKGROUND, FAINT, INK, font_of_size, text_width
+from keras_bisenet.imaging.drawing import BACKGROUND, FAINT, INK, text_width
+from keras_bisenet.imaging.fonts import font_of_size, lettering
 
 # A sequential colour map: 0, and the colours that the rest is spread over.
 HEAT = ((250, 250, 250), (198, 219, 239), (107, 174, 214), (33, 113, 181), (8, 48, 107))
@@ -27,7 +28,7 @@ def confusion_matrix_picture(matrix: np.ndarray, names: Sequence[str]) -> Image.
     totals = matrix.sum(axis=1, keepdims=True)
     shares = matrix / np.maximum(totals, 1)
     cell = int(np.clip(1200 // len(names), 16, 56))
-    font = font_of_size(int(np.clip(cell / 3, 12, 15)))
+    names, font = lettering(names, int(np.clip(cell / 3, 12, 15)))
     numbers = font_of_size(int(np.clip(cell / 3.2, 11, 15)))
     title = font_of_size(17)
     margin = 14

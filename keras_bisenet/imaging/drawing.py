@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from keras_bisenet.imaging.fonts import font_of_size, lettering
 from keras_bisenet.label_map import VOID
 
 Palette = Sequence[Sequence[int]]
@@ -90,7 +90,7 @@ def legend(
         RGB [height, at least `width`, 3].
     """
     size = text_size or int(np.clip(width / 42, 12, 40))
-    font = font_of_size(size)
+    names, font = lettering(names, size)
     entries = [(i, share_text(i, share, names)) for i, share in shares]
     texts = [text for _, text in entries]
     if rows is not None:
@@ -158,10 +158,10 @@ class VideoOverlay:
         rows: int = 3,
     ):
         self.size = size
-        self._names, self._palette, self._alpha = names, palette, alpha
         height, width = size
         self._text_size = int(np.clip(width / 42, 12, 40))
-        font = font_of_size(self._text_size)
+        names, font = lettering(names, self._text_size)
+        self._names, self._font, self._palette, self._alpha = names, font, palette, alpha
         texts = [share_text(i, 1.0, names) for i in range(len(names))]
         margin, line = self._text_size, round(self._text_size * 1.6)
         longest = max(text_width(font, text) for text in texts)
@@ -220,7 +220,7 @@ class VideoOverlay:
             top = middle - size // 2
             _swatch(draw, (0, top, size, top + size), class_id, self._palette)
             at = (round(size * 1.5), middle)
-            draw.text(at, text, INK, font_of_size(size), anchor="lm")
+            draw.text(at, text, INK, self._font, anchor="lm")
         return np.asarray(entry)
 
 
@@ -300,8 +300,3 @@ def _shrink(picture: np.ndarray, width: int) -> np.ndarray:
 
 def text_width(font, text: str) -> int:
     return int(np.ceil(font.getlength(text)))
-
-
-@functools.cache
-def font_of_size(size: int) -> Any:
-    return ImageFont.load_default(size=size)
