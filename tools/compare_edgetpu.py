@@ -4,9 +4,10 @@
     tools/compare_edgetpu.py DIR [--json FILE]
 
 DIR is searched for pairs: X.tflite with X_edgetpu.tflite, which the compiler made of it, or with
-X_edgetpu.log, what it said of it. A compiled file tells which operators were left on the CPU; a
-log, which is read where there is no compiled file, how many of each type. Of each pair `check`
-predicts the same from X.tflite alone.
+X_edgetpu.log, what it said of it. The source is looked for beside the compiled file, else in the
+closest folder around it that holds one of that name. A compiled file tells which operators were
+left on the CPU; a log, which is read where there is no compiled file, how many of each type. Of
+each pair `check` predicts the same from X.tflite alone.
 
 Prints a table by the kind of pair, and each pair that was not predicted to the operator. A miss
 towards the CPU says less of a file than is true of it; one towards the Edge TPU promises too much.
@@ -102,19 +103,36 @@ class Pair:
     gaps: tuple[str, ...] = ()
 
 
+COMPILED = re.compile(r"(.+)[_-]edgetpu\.(tflite|log)")
+
+
 def find_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
     """Each source with its compiled file, or where there is none with its log; none twice."""
+    sources: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*.tflite")):
+        sources.setdefault(path.name, []).append(path)
     seen = set()
-    for source in sorted(folder.rglob("*.tflite")):
-        for suffix in (".tflite", ".log"):
-            compiled = source.with_name(f"{source.stem}_edgetpu{suffix}")
-            if compiled.is_file():
-                content = source.read_bytes() + compiled.read_bytes()
-                digest = hashlib.sha256(content).digest()
-                if digest not in seen:
-                    seen.add(digest)
-                    yield source, compiled
-                break
+    for compiled in sorted(folder.rglob("*edgetpu.*")):
+        name = COMPILED.fullmatch(compiled.name)
+        if name is None or (name[2] == "log" and compiled.with_suffix(".tflite").is_file()):
+            continue
+        source = nearest(sources.get(f"{name[1]}.tflite", []), compiled)
+        if source is None:
+            continue
+        digest = hashlib.sha256(source.read_bytes() + compiled.read_bytes()).digest()
+        if digest not in seen:
+            seen.add(digest)
+            yield source, compiled
+
+
+def nearest(candidates: list[Path], compiled: Path) -> Path | None:
+    """The one candidate in the closest folder around `compiled`; None where there are several."""
+    for parent in compiled.parents:
+        inside = [path for path in candidates if parent in path.parents]
+        beside = [path for path in inside if path.parent == compiled.parent]
+        if inside:
+            return beside[0] if beside else inside[0] if len(inside) == 1 else None
+    return None
 
 
 def compare(name: str, source: Path, compiled: Path) -> Pair:

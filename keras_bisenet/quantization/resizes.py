@@ -15,11 +15,15 @@ import tensorflow as tf
 import tf_keras
 
 from keras_bisenet.quantization.graph import rewritten
+from keras_bisenet.targets.coral_sizes import LARGEST_BILINEAR_RESIZE
 
 
 @tf_keras.utils.register_keras_serializable("keras_bisenet")
 class AsymmetricUpSampling2D(tf_keras.layers.Layer):
     """Bilinear enlargement that samples from each pixel's corner: half_pixel_centers=False.
+
+    Where its output is larger than any that is known to map to the Edge TPU, it is made in parts,
+    each of some of the channels. That changes no value, in float or in 8 bits.
 
     Args:
         size: int. The factor.
@@ -32,7 +36,19 @@ class AsymmetricUpSampling2D(tf_keras.layers.Layer):
         self.size = size
 
     def call(self, x):
-        size = self.size * tf.shape(x)[1:3] if None in x.shape[1:3] else self._enlarged(x.shape)
+        if None in x.shape[1:3]:
+            return self._resized(x, self.size * tf.shape(x)[1:3])
+        height, width = self._enlarged(x.shape)
+        channels = x.shape[3]
+        parts = min(-(-height * width * channels // LARGEST_BILINEAR_RESIZE), channels)
+        if parts == 1:
+            return self._resized(x, (height, width))
+        # Slices, which are known to map with as many channels, and not tf.split, which is not.
+        bounds = [i * channels // parts for i in range(parts + 1)]
+        slices = [x[..., first:end] for first, end in zip(bounds, bounds[1:])]
+        return tf.concat([self._resized(part, (height, width)) for part in slices], axis=-1)
+
+    def _resized(self, x, size):
         return tf.raw_ops.ResizeBilinear(images=x, size=size, half_pixel_centers=False)
 
     def compute_output_shape(self, input_shape):

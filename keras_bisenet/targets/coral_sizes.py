@@ -89,6 +89,9 @@ def _splits_the_last_side(node: Node) -> bool:
     return 0 < after.shape[-1] < before.shape[-1] and before.shape[-1] % after.shape[-1] == 0
 
 
+LARGEST_BILINEAR_RESIZE = 524_288
+"""Outputs of the largest RESIZE_BILINEAR that is known to map: 128x128x32 (issue 31)."""
+
 LIMITS: dict[str, tuple[Limit, ...]] = {
     # Over 64x128 pixels it maps, over 256x128 not (compiler 16.0).
     "MEAN": (Limit("the values that it averages are", _averaged, 8_192, 32_768, f"{ISSUES}/461"),),
@@ -113,7 +116,13 @@ LIMITS: dict[str, tuple[Limit, ...]] = {
     ),
     # 128x128x32 maps, 512x512x32 does not (compiler 2.0); nor does 1024x1024x6 (16.0).
     "RESIZE_BILINEAR": (
-        Limit("its outputs are", _outputs, 524_288, 6_291_456, f"{ISSUES}/31; {ISSUES}/597"),
+        Limit(
+            "its outputs are",
+            _outputs,
+            LARGEST_BILINEAR_RESIZE,
+            6_291_456,
+            f"{ISSUES}/31; {ISSUES}/597",
+        ),
     ),
     # 128x128x128 maps, 256x256x64 does not (compiler 14.1); nor does 1024x1024x3 (16.0).
     "RESIZE_NEAREST_NEIGHBOR": (

@@ -119,6 +119,25 @@ def test_pairs_by_kind(compare, tmp_path):
     ]
 
 
+def test_the_source_is_the_closest_of_its_name(compare, tmp_path):
+    """As in a folder of several repositories, some of which keep compiled files apart."""
+    for name, operator in (("one", "RELU"), ("two", "SIN")):
+        (tmp_path / name / "compiled").mkdir(parents=True)
+        (tmp_path / name / "model.tflite").write_bytes(chain(operator))
+        result = compiled(mapped=1, total=1) if name == "one" else chain(operator)
+        (tmp_path / name / "compiled" / "model_edgetpu.tflite").write_bytes(result)
+    # Of two that are equally far neither is taken.
+    (tmp_path / "one" / "a").mkdir()
+    (tmp_path / "one" / "a" / "twice.tflite").write_bytes(chain("TANH"))
+    (tmp_path / "two" / "twice.tflite").write_bytes(chain("TANH"))
+    (tmp_path / "twice-edgetpu.tflite").write_bytes(compiled(mapped=1, total=1))
+    _, _, found = compare(tmp_path)
+    assert [(pair["name"], pair["kind"]) for pair in found["pairs"]] == [
+        ("one/compiled/model_edgetpu.tflite", "mapped everything"),
+        ("two/compiled/model_edgetpu.tflite", "mapped nothing"),
+    ]
+
+
 def test_misses_are_told_with_their_direction(compare, tmp_path):
     # The compiler left a TANH that check says maps, and mapped a SIN that check says does not.
     write(tmp_path, "a", chain("RELU", "TANH"), compiled("TANH", mapped=1, total=2))
