@@ -143,6 +143,17 @@ def test_the_cpu_form_does_not_and_nnapi_takes_it(int8_file, tmp_path):
     assert report["passed"] and report["mapped"] == report["total"]
 
 
+def test_nnapi_takes_a_float16_file(float_run, command, tmp_path):
+    """Its weights come by DEQUANTIZE from float16, which the delegate reads as they are."""
+    path = tmp_path / "half.tflite"
+    command("convert", float_run.path, "-o", path, "--precision", "float16", "--no-golden")
+    report = check(path, "nnapi", tmp_path)
+    assert report["passed"] and report["mapped"] == report["total"]
+    names = [op["op"] for op in report["operators"]]
+    assert names.count("DEQUANTIZE") > 30
+    assert check(path, "coral", tmp_path)["mapped"] == 0
+
+
 def test_a_run_for_the_cpu_is_one_for_nnapi(tmp_path, qat_run, command, int8_file):
     path = tmp_path / "nnapi.tflite"
     command("convert", qat_run.path, "-o", path, "--target", "nnapi")
