@@ -103,6 +103,12 @@ def parse(arguments) -> argparse.Namespace:
         "--threads", type=natural, metavar="N", help="CPU threads  [all, 4 at most]"
     )
     parser.add_argument(
+        "--inputs",
+        type=natural,
+        metavar="N",
+        help="golden inputs to replay, from the first, where a device is slow  [all]",
+    )
+    parser.add_argument(
         "--repeat",
         type=natural,
         default=50,
@@ -113,8 +119,9 @@ def parse(arguments) -> argparse.Namespace:
         "--json", metavar="FILE", help="write the verdict for programs; - writes it to the terminal"
     )
     options = parser.parse_args(arguments)
-    if options.threads == 0:
-        parser.error("--threads 0: choose 1 or more")
+    for name in ("threads", "inputs"):
+        if getattr(options, name) == 0:
+            parser.error(f"--{name} 0: choose 1 or more")
     return options
 
 
@@ -133,6 +140,8 @@ def check(options) -> dict:
     golden_file = options.golden or golden_path(options.model)
     golden = read_golden(golden_file)
     require_same_model(content, golden, options.model, golden_file)
+    for name in ("inputs", "reference", "fast"):
+        golden[name] = golden[name][: options.inputs]
     name, runtime = load_runtime(options.runtime)
     threads = options.threads or default_threads()
     chosen = open_interpreter(runtime, content, threads, options.delegate)

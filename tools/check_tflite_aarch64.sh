@@ -5,6 +5,7 @@
 #     tools/check_tflite_aarch64.sh MODEL.tflite [options of check_tflite.py]
 #
 # The bytes are the device's, the latencies are not: emulation is a hundred times slower, and more.
+# For a quick answer, `--inputs 1 --repeat 0` replays one golden input in each kind of kernels.
 #
 # Needs Debian's or Ubuntu's apt and dpkg, qemu-user-static, debian-archive-keyring and pip; no
 # root. What it downloads, some 100 MB, stays in a folder for the next time. The environment

@@ -121,6 +121,18 @@ def test_what_a_program_reads(check, model, tmp_path):
     }
 
 
+def test_a_slow_device_may_replay_fewer_inputs(check, model):
+    def third_is_wrong(answers):
+        answers[2] ^= -1
+        return answers
+
+    change(model, reference=third_is_wrong, fast=third_is_wrong)
+    assert check(model, "--repeat", 0)[0] == 1
+    code, printed, _ = check(model, "--repeat", 0, "--inputs", 2)
+    assert code == 0 and f"{model}: 2 golden inputs of 32x48" in printed
+    assert check(model, "--repeat", 0, "--inputs", 9)[0] == 1  # there are three
+
+
 def test_one_byte_is_enough_to_fail(check, model):
     def one_bit(answers):
         answers[1, 5, 7, 2] ^= 1
@@ -313,6 +325,7 @@ def test_bad_usage(check, refusal, model):
         (),
         (model, "--repeat", "-1"),
         (model, "--threads", "0"),
+        (model, "--inputs", "0"),
         (model, "--runtime", "onnx"),
         (model, model),
     ):
