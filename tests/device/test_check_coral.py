@@ -12,7 +12,7 @@ import tflite
 from tflite_models import Graph, Op, T, model_bytes, segmenter
 
 from keras_bisenet.lite.model_file import read_model_file
-from keras_bisenet.targets import coral, coral_sizes
+from keras_bisenet.targets import coral, coral_operators, coral_sizes, coral_versions
 from keras_bisenet.targets.check import check
 from keras_bisenet.targets.graph import partitions
 
@@ -553,6 +553,9 @@ def test_sizes_that_are_not_known_to_map_stay_on_the_cpu(model, reason):
 
 
 def test_every_rule_has_a_source():
-    every = [*coral._ON_EVERY_OPERATOR, *(r for rules in coral.OPERATORS.values() for r in rules)]
+    every = [
+        *coral_operators.ON_EVERY_OPERATOR,
+        *(r for rules in coral_operators.OPERATORS.values() for r in rules),
+    ]
     assert all(rule.source.startswith("https://") for rule in every)
-    assert set(coral.OPERATORS) <= set(coral.VERSIONS)
+    assert set(coral_operators.OPERATORS) <= set(coral_versions.VERSIONS)
