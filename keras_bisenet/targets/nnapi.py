@@ -68,7 +68,8 @@ TARGET = Target(
     elsewhere="the CPU",
     resize="half-pixel",
     assess=assess,
-    precisions=("int8", "float16", "dynamic", "float32"),
+    # Activations of 16 bits are not mapped, nor hybrid depthwise convolutions (version 6).
+    precisions=("int8", "float16", "float32"),
     following_rules=("partitions",),
 )
 

@@ -42,7 +42,7 @@ def test_what_targets_differ_in():
     assert [n for n, t in TARGETS.items() if not t.requires_all] == ["cpu"]
     assert [n for n, t in TARGETS.items() if t.integer_only] == ["coral"]
     assert TARGETS["coral"].precisions == ("int8",)
-    assert "int16x8" not in TARGETS["nnapi"].precisions  # QUANTIZE to 16 bits is not mapped
+    assert TARGETS["nnapi"].precisions == ("int8", "float16", "float32")
     assert {t.delegate for t in TARGETS.values()} == {None, "edgetpu"}
     assert f'"{TARGETS["coral"].delegate}"' in Path(interpreter.__file__).read_text()
 
