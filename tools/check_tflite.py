@@ -140,6 +140,7 @@ def check(options) -> dict:
     golden_file = options.golden or golden_path(options.model)
     golden = read_golden(golden_file)
     require_same_model(content, golden, options.model, golden_file)
+    require_compiled(content, options.model, options.delegate)
     for name in ("inputs", "reference", "fast"):
         golden[name] = golden[name][: options.inputs]
     name, runtime = load_runtime(options.runtime)
@@ -330,6 +331,16 @@ def require_same_model(content: bytes, golden: dict, model: Path, golden_file: P
         raise Failure(
             f"{golden_file}: made with another model than {model}: copy both files again, or "
             "convert again"
+        )
+
+
+def require_compiled(content: bytes, model: Path, delegate: str | None) -> None:
+    """Refuses a file that an Edge TPU would leave to the CPU, which would pass without a word."""
+    if delegate and "edgetpu" in os.path.basename(delegate) and EDGETPU_OPERATOR not in content:
+        compiled = model.with_name(f"{model.stem}_edgetpu.tflite")
+        raise Failure(
+            f"{model}: not compiled for the Edge TPU, which would leave it to the CPU: run "
+            f"edgetpu_compiler on it, and check {compiled}"
         )
 
 

@@ -222,7 +222,17 @@ def test_what_cannot_be_read_is_named(refusal, model, tmp_path):
     assert code == 1 and "none.tflite" in line
 
 
+def test_a_file_that_was_not_compiled_is_no_proof_of_an_edge_tpu(refusal, model):
+    for name in ("edgetpu", "/usr/lib/libedgetpu.so.1"):
+        assert refusal(model, "--delegate", name) == (
+            1,
+            f"Error: {model}: not compiled for the Edge TPU, which would leave it to the CPU: run "
+            f"edgetpu_compiler on it, and check {model.with_name('model_edgetpu.tflite')}",
+        )
+
+
 def test_delegates_that_are_none(refusal, model):
+    model.write_bytes(compiled(tiny_model(SIZE)))
     for name in ("edgetpu", "libnothing.so", _imaging.__file__):
         code, line = refusal(model, "--delegate", name)
         assert code == 1 and line.startswith(f"Error: delegate {name}: cannot use ")
