@@ -52,3 +52,22 @@ def test_no_descriptor_leaks_and_a_closed_stderr_is_no_error():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "True\n")
+
+
+def test_endless_work_has_a_line_that_says_how_it_is_doing():
+    """On a terminal; in a file it would be a line each second."""
+    pty = pytest.importorskip("pty")
+    program = (
+        "import time\n"
+        "from keras_bisenet.progress import status_line\n"
+        "frames = iter(range(1, 100))\n"
+        "with status_line(lambda: f'{next(frames)} frames', seconds=0.05): time.sleep(0.4)\n"
+    )
+    master, slave = pty.openpty()
+    subprocess.run([sys.executable, "-c", program], stderr=slave, check=True)
+    shown = os.read(master, 10_000).decode()
+    os.close(master)
+    os.close(slave)
+    assert "\r\x1b[K1 frames\r\x1b[K2 frames" in shown and shown.endswith("\r\x1b[K")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "")

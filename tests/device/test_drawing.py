@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_bisenet.imaging.confusion import HEAT, confusion_matrix_picture
 from keras_bisenet.imaging.drawing import (
     BACKGROUND,
     FAINT,
+    VideoOverlay,
     class_shares,
     colorize,
     contact_sheet,
@@ -135,3 +137,75 @@ def test_pictures_of_many_classes_can_be_made():
     ids = np.random.default_rng(0).integers(0, 171, (100, 120)).astype(np.uint8)
     image = np.zeros((100, 120, 3), np.uint8)
     assert overlay_with_legend(image, ids, names, palette).shape[0] > 100
+
+
+# === Videos ===
+
+
+def swatches(picture, palette, height) -> dict[int, tuple[int, int]]:
+    """Class id -> where the top left pixel of its colour is in the legend below the image."""
+    found = {}
+    for i, colour in enumerate(palette):
+        rows, columns = np.nonzero((picture[height:] == colour).all(axis=-1))
+        if len(rows):
+            found[i] = (int(rows.min()), int(columns.min()))
+    return found
+
+
+VIDEO_NAMES = ("sky", "road", "tree", "car", "sign")
+VIDEO_PALETTE = ((10, 20, 230), (230, 20, 30), (20, 230, 10), (220, 210, 20), (200, 10, 210))
+
+
+def video_ids(*shares):
+    """A mask of 100 x 400 whose class i has `shares[i]` percent."""
+    return (
+        np.repeat(np.arange(len(shares)), np.array(shares) * 4)
+        .astype(np.uint8)[None]
+        .repeat(100, axis=0)
+    )
+
+
+def test_a_videos_legend_keeps_its_places():
+    """The first wave sorted it anew by share: it changed in 55 of 60 frames."""
+    overlay_of = VideoOverlay((100, 400), VIDEO_NAMES, VIDEO_PALETTE, 0.3)
+    image = np.zeros((100, 400, 3), np.uint8)
+    places: dict[int, set] = {}
+    for i in range(60):
+        road = 20 + i % 30  # the largest share changes hands again and again
+        ids = video_ids(50 - i % 30, road, 20, 10, 0) if i % 7 else video_ids(40, 40, 0, 10, 10)
+        picture = overlay_of.draw(image, ids)
+        assert picture.shape[0] % 2 == picture.shape[1] % 2 == 0
+        for class_id, place in swatches(picture, VIDEO_PALETTE, 100).items():
+            places.setdefault(class_id, set()).add(place)
+    assert {len(of_class) for of_class in places.values()} == {1}
+    assert sorted(places) == [0, 1, 2, 3, 4] and len(set.union(*places.values())) == 5
+
+
+def test_a_full_legend_gives_a_place_that_is_free_for_longest():
+    names = [f"a name of some length {i}" for i in range(5)]
+    overlay_of = VideoOverlay((100, 400), names, VIDEO_PALETTE, 0.3, rows=2)
+    image = np.zeros((100, 400, 3), np.uint8)
+    overlay_of.draw(image, video_ids(50, 50, 0, 0, 0))
+    two = swatches(overlay_of.draw(image, video_ids(50, 50)), VIDEO_PALETTE, 100)
+    assert sorted(two) == [0, 1]
+    found = swatches(overlay_of.draw(image, video_ids(0, 50, 0, 50, 0)), VIDEO_PALETTE, 100)
+    places = len(overlay_of._places)
+    assert found[1] == two[1] and 3 in found and (0 in found) is False
+    every = swatches(overlay_of.draw(image, video_ids(20, 20, 20, 20, 20)), VIDEO_PALETTE, 100)
+    assert len(every) == min(places, 5) and every[1] == two[1] and every[3] == found[3]
+
+
+def test_a_videos_overlay_is_the_images_own():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    ids = rng.integers(0, 5, (60, 90), dtype=np.uint8)
+    picture = VideoOverlay((60, 90), VIDEO_NAMES, VIDEO_PALETTE, 0.4).draw(image, ids)
+    np.testing.assert_array_equal(picture[:60, :90], overlay(image, ids, VIDEO_PALETTE, 0.4))
+
+
+def test_the_fast_overlay_has_the_plain_ones_bytes():
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    ids = rng.choice(np.uint8([0, 1, 2, 3, 4, VOID]), (40, 50))
+    plain = Image.blend(Image.fromarray(image), Image.fromarray(colorize(ids, VIDEO_PALETTE)), 0.35)
+    np.testing.assert_array_equal(overlay(image, ids, VIDEO_PALETTE, 0.35), np.asarray(plain))

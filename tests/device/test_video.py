@@ -323,3 +323,30 @@ def test_a_long_video_takes_no_more_memory(tmp_path):
     )
     early, late = json.loads(done.stdout)
     assert late - early <= 3
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_a_browser_plays_it(tmp_path, model, suffix):
+    """In Chromium: the whole of it, at its times, with its sound. Where the parts are, see
+    `test_live_page.py`. The first wave's MPEG-4 Part 2 does not play there."""
+    from test_live_page import tools
+
+    node, chromium, folder = tools()
+    times = [0, 0.2, 0.4, 0.9, 1.4, 1.5, 1.6, 1.7, 1.8, 2.0]
+    sound = 2.0 if suffix == ".mp4" else None
+    source = write_video(tmp_path / "phone.mp4", times, sound=sound, size=(96, 128))
+    out = tmp_path / f"out{suffix}"
+    assert run(model, source, "-o", out).exit_code == 0
+    script = os.path.join(os.path.dirname(__file__), "play_video.mjs")
+    done = subprocess.run(
+        [node, script, out, chromium, folder], capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["end"] == "ended" and seen["error"] is None
+    assert seen["duration"] == pytest.approx(2.1, abs=0.25)
+    assert seen["size"][0] > 96 and seen["size"][1] >= 128  # the legend is below
+    # It may leave frames out where the machine is busy; those that it showed have their times.
+    assert len(seen["times"]) >= 3
+    assert all(min(abs(time - at) for at in times) < 0.02 for time in seen["times"])
+    assert (seen["sound"] > 1000) is bool(sound)

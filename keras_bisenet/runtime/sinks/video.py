@@ -23,7 +23,7 @@ from keras_bisenet.runtime.sources.base import Frame, Source
 from keras_bisenet.runtime.sources.opencv import opencv
 
 # Suffix -> (FFmpeg's encoder, its options, OpenCV's code for what it writes in its place).
-_H264 = ("libx264", {"preset": "veryfast", "crf": "23"}, "mp4v")
+_H264 = ("libx264", {"preset": "superfast", "crf": "23", "rc-lookahead": "0"}, "mp4v")
 CODECS = {
     ".mp4": _H264,
     ".mov": _H264,

@@ -1,0 +1,304 @@
+"""Measures the loop, the live page's server and their memory, without a device.
+
+    python tools/bench_live.py [--seconds 20] [--soak 3600] [--json FILE]
+
+The network's place takes the stand-in for an Edge TPU (`tests/device/standin_delegate.c`), which
+takes 40 ms for each frame and no CPU. So the rest of the loop is what is measured: end to end as
+a share of the network's own rate, the CPU's milliseconds beside the network, peak memory, how
+old a picture is for clients of many kinds, and whether anything grows. Needs a C compiler and
+the extra `video`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "device")]
+SLEEP_MS = 40
+RATE = 25
+VIDEO_SIZES = {"480x360": (360, 480), "1280x720": (720, 1280)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seconds", type=float, default=20, help="for each live measurement")
+    parser.add_argument("--frames", type=int, default=400, help="of each video")
+    parser.add_argument("--long", type=int, default=0, help="frames of a long 720p video")
+    parser.add_argument("--soak", type=float, default=0, help="seconds of a live page with clients")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    report: dict = {"cpus": len(os.sched_getaffinity(0)), "sleep_ms": SLEEP_MS}
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        report["videos"] = {
+            name: bench.video(size, options.frames) for name, size in VIDEO_SIZES.items()
+        }
+        if options.long:
+            report["long"] = bench.video((720, 1280), options.long)
+        report["live"] = bench.live((360, 480), options.seconds)
+        if options.soak:
+            report["soak"] = bench.soak((360, 480), options.soak)
+    text = json.dumps(report, indent=2)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n")
+
+
+class Bench:
+    """The measurements, with the files that they need in a folder."""
+
+    def __init__(self, folder: Path):
+        from standin import SOURCE, compiled
+
+        self.folder, self.model = folder, folder / "model_edgetpu.tflite"
+        library = folder / "libedgetpu.so.1"
+        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, SOURCE], check=True)
+        self.environment = {
+            **os.environ,
+            "LD_LIBRARY_PATH": str(folder),
+            "STANDIN_SLEEP_MS": str(SLEEP_MS),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        }
+        self.model.write_bytes(compiled(self.network()))
+
+    def network(self) -> bytes:
+        """What the stand-in computes: colours as logits, at the stride of real models."""
+        from tflite_tiny import tiny_model
+
+        return tiny_model((384, 480), stride=8)
+
+    def video(self, size: tuple[int, int], frames: int) -> dict:
+        """`run` from a video file to a video file. What the start costs is in a short one too."""
+        short, _, _ = self.run(size, 50)
+        last, memory, said = self.run(size, frames)
+        share = re.search(r"(\S+) a second end to end, (\d+)%", said)
+        middle = memory[len(memory) // 2 :]
+        return {
+            "frames": frames,
+            "a_second": float(share[1]),
+            "share_of_the_network": int(share[2]) / 100,
+            "cpu_ms_per_frame": round(1000 * (last["cpu"] - short["cpu"]) / (frames - 50), 1),
+            "peak_mb": round(max(memory)),
+            "growth_mb_in_the_second_half": round(middle[-1] - middle[0], 1),
+        }
+
+    def run(self, size: tuple[int, int], frames: int) -> tuple[dict, list[float], str]:
+        """The last sample of the process, its memory all along, and what it said."""
+        source, out = self.folder / "drive.mp4", self.folder / "out.mp4"
+        write_video(source, size, frames)
+        process = self.start("run", self.model, source, "-o", out, "--delegate", "edgetpu")
+        samples = []
+        while process.poll() is None:
+            with contextlib.suppress(OSError, TypeError):
+                samples.append(sample(process.pid))
+            time.sleep(0.05)
+        said, errors = process.communicate()
+        assert process.returncode == 0, errors
+        return samples[-1], [taken["mb"] for taken in samples], said
+
+    def live(self, size: tuple[int, int], seconds: float) -> dict:
+        """The live page: what clients of several kinds see, and what they cost the loop."""
+        with self.served(size) as (port, process):
+            found = {}
+            for name, clients in (
+                ("alone", []),
+                ("page", [Page(port)]),
+                ("page_200_kB_s", [Page(port, 200_000)]),
+                ("stream_200_kB_s", [Stream(port, 200_000)]),
+                ("20_pages", [Page(port) for _ in range(20)]),
+            ):
+                before, start = counted(port), time.monotonic()
+                with running(clients):
+                    time.sleep(seconds)
+                    ages = [age for client in clients for age in client.ages]
+                rate = (counted(port) - before) / (time.monotonic() - start)
+                found[name] = {"answers_a_second": round(rate, 2)}
+                if ages:
+                    found[name]["age_s"] = {
+                        "p50": round(float(np.percentile(ages, 50)), 3),
+                        "p95": round(float(np.percentile(ages, 95)), 3),
+                    }
+            found["memory_mb"] = round(sample(process.pid)["mb"])
+        return found
+
+    def soak(self, size: tuple[int, int], seconds: float) -> dict:
+        """The live page for long, with clients that come and go."""
+        with self.served(size) as (port, process):
+            samples, end = [], time.monotonic() + seconds
+            while time.monotonic() < end:
+                with running([Page(port), Page(port), Stream(port, 200_000)]):
+                    time.sleep(min(20.0, seconds / 10))
+                time.sleep(1)
+                samples.append(sample(process.pid))
+        return {"minutes": round(seconds / 60, 1), "first": samples[1], "last": samples[-1]}
+
+    @contextlib.contextmanager
+    def served(self, size: tuple[int, int]):
+        """A live page over a video of its own; yields its port and the process."""
+        source = self.folder / "drive.mp4"
+        write_video(source, size, 250)
+        process = self.start(
+            *("live", self.model, source, "--delegate", "edgetpu", "--listen", "127.0.0.1:0")
+        )
+        try:
+            line = process.stdout.readline()
+            assert "live at" in line, process.stderr.read()
+            port = int(re.search(r":(\d+)/", line)[1])
+            while not counted(port):
+                time.sleep(0.1)
+            yield port, process
+        finally:
+            process.terminate()
+            process.communicate()
+
+    def start(self, *arguments) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-u", "-m", "keras_bisenet.cli", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+        )
+
+
+def write_video(path: Path, size: tuple[int, int], frames: int) -> None:
+    """A moving picture with texture, as a camera's has."""
+    import av
+
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (size[0] // 40 + 2, size[1] // 40 + 2, 3), dtype=np.uint8)
+    shape = (size[1] + 128, size[0])
+    scene = np.asarray(Image.fromarray(small).resize(shape, Image.BICUBIC)).astype(np.int16)
+    scene = np.clip(scene + rng.integers(-6, 7, scene.shape), 0, 255).astype(np.uint8)
+    with av.open(str(path), "w") as file:
+        video = file.add_stream("libx264", rate=RATE, options={"preset": "ultrafast"})
+        video.height, video.width = size
+        video.pix_fmt = "yuv420p"
+        for i in range(frames):
+            at = i * 2 % 128
+            frame = np.ascontiguousarray(scene[:, at : at + size[1]])
+            frame = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, RATE)
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
+
+
+def sample(pid: int) -> dict:
+    """Memory in MB, CPU seconds, open descriptors and threads of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = os.sysconf("SC_CLK_TCK")
+    return {
+        "mb": round(int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024, 1),
+        "cpu": (int(fields[11]) + int(fields[12])) / ticks,
+        "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
+        "threads": int(re.search(r"Threads:\s+(\d+)", status)[1]),
+    }
+
+
+def counted(port: int) -> int:
+    """The answers so far."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/status.json")
+    found = json.loads(connection.getresponse().read())
+    connection.close()
+    return found["frames"]["written"]
+
+
+@contextlib.contextmanager
+def running(clients: list):
+    for client in clients:
+        client.start()
+    try:
+        yield
+    finally:
+        for client in clients:
+            client.ended.set()
+        for client in clients:
+            client.join()
+
+
+class Client(threading.Thread):
+    """A client with a line of so many bytes a second. `ages`: how old each picture was when it
+    had come, in seconds since its capture."""
+
+    def __init__(self, port: int, bytes_a_second: float = 0):
+        super().__init__(daemon=True)
+        self.port, self.bytes_a_second = port, bytes_a_second
+        self.ended, self.ages = threading.Event(), []
+
+    def connect(self) -> socket.socket:
+        connection = socket.socket()
+        if self.bytes_a_second:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
+        connection.settimeout(15)
+        connection.connect(("127.0.0.1", self.port))
+        return connection
+
+    def receive(self, connection: socket.socket) -> bytes:
+        chunk = connection.recv(8192 if self.bytes_a_second else 1 << 18)
+        if self.bytes_a_second:
+            time.sleep(len(chunk) / self.bytes_a_second)
+        return chunk
+
+
+class Page(Client):
+    """Pulls pictures and masks, as the page does."""
+
+    def run(self) -> None:
+        number = 0
+        with self.connect() as connection:
+            while not self.ended.is_set():
+                headers, _ = self.get(connection, f"/frame.jpg?after={number}")
+                number, age = int(headers["x-frame"]), int(headers["x-age-ms"]) / 1000
+                came = time.monotonic()
+                self.get(connection, f"/mask.png?ids=1&frame={number}")
+                self.ages.append(age + headers["took"] + time.monotonic() - came)
+
+    def get(self, connection: socket.socket, path: str) -> tuple[dict, bytes]:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += self.receive(connection)
+        start = time.monotonic()
+        head, _, body = received.partition(b"\r\n\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:])
+        while len(body) < int(headers["content-length"]):
+            body += self.receive(connection)
+        return {**headers, "took": time.monotonic() - start}, body
+
+
+class Stream(Client):
+    """Takes the stream; the age of a picture is by the number of the newest answer then."""
+
+    def run(self) -> None:
+        with self.connect() as connection:
+            connection.sendall(b"GET /stream.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            waiting, last = b"", 0
+            while not self.ended.is_set():
+                waiting = (waiting + self.receive(connection))[-(1 << 19) :]
+                numbers = re.findall(rb"X-Frame: (\d+)\r\n", waiting)
+                if numbers and int(numbers[-1]) != last:
+                    last = int(numbers[-1])
+                    self.ages.append((counted(self.port) - last) * SLEEP_MS / 1000)
+
+
+if __name__ == "__main__":
+    main()
