@@ -38,9 +38,10 @@ CUSTOM_OPERATOR = "edgetpu-custom-op"
 
 WHOLE = "mapped everything"
 EDGES = "left only QUANTIZE and DEQUANTIZE of float inputs and outputs"
+CUSTOM = "left only custom operators (and such QUANTIZE and DEQUANTIZE)"
 NOTHING = "mapped nothing"
 PART = "mapped a part, and left other operators"
-KINDS = (WHOLE, EDGES, NOTHING, PART)
+KINDS = (WHOLE, EDGES, CUSTOM, NOTHING, PART)
 
 EXACT, TOWARDS_CPU, TOWARDS_TPU = "exact", "towards the CPU", "towards the Edge TPU"
 
@@ -227,7 +228,11 @@ def kind_of(original: ModelFile, left: Counter, total: int) -> str:
     if sum(left.values()) == total:
         return NOTHING
     floats = any(t.is_float for t in (*original.inputs, *original.outputs))
-    return EDGES if floats and set(left) <= {"QUANTIZE", "DEQUANTIZE"} else PART
+    custom = {o.name for o in original.main.operators if o.is_custom} | {"CUSTOM"}
+    others = set(left) - ({"QUANTIZE", "DEQUANTIZE"} if floats else set())
+    if not others:
+        return EDGES
+    return CUSTOM if others <= custom else PART
 
 
 def gaps(verdict: Verdict, in_vain: Counter) -> tuple[str, ...]:

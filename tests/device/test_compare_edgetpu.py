@@ -99,6 +99,12 @@ def test_pairs_by_kind(compare, tmp_path):
     write(
         tmp_path, "part", chain("RELU", "SIN", "RELU"), compiled("SIN", "RELU", mapped=1, total=3)
     )
+    write(
+        tmp_path,
+        "custom",
+        chain("RELU", "Decoder", custom=("Decoder",)),
+        chain(CUSTOM, "Decoder", custom=(CUSTOM, "Decoder")),
+    )
     write(tmp_path, "logged", chain("TANH", "SIN", "TANH"), LOG.replace("RELU", "TANH"))
     # A second copy of a pair says no more than the first.
     write(tmp_path / "more", "copy", chain("RELU", "TANH"), compiled(mapped=2, total=2))
@@ -109,9 +115,10 @@ def test_pairs_by_kind(compare, tmp_path):
         "|---|---|---|---|---|",
         "| mapped everything | 1 | 1 | 0 | 0 |",
         "| left only QUANTIZE and DEQUANTIZE of float inputs and outputs | 1 | 1 | 0 | 0 |",
+        "| left only custom operators (and such QUANTIZE and DEQUANTIZE) | 1 | 1 | 0 | 0 |",
         "| mapped nothing | 1 | 1 | 0 | 0 |",
         "| mapped a part, and left other operators | 2 | 2 | 0 | 0 |",
-        "| together | 5 | 5 | 0 | 0 |",
+        "| together | 6 | 6 | 0 | 0 |",
     ]
     assert found["left_out"] == []
     assert [pair["left"] for pair in found["pairs"] if pair["name"] == "logged_edgetpu.log"] == [
