@@ -32,9 +32,8 @@ from pathlib import Path
 
 from keras_bisenet.errors import UserError
 from keras_bisenet.lite.model_file import ModelFile, Subgraph, read_model_file
+from keras_bisenet.runtime.delegates import EDGETPU_OPERATOR
 from keras_bisenet.targets.check import Verdict, check
-
-CUSTOM_OPERATOR = "edgetpu-custom-op"
 
 WHOLE = "mapped everything"
 EDGES = "left only QUANTIZE and DEQUANTIZE of float inputs and outputs"
@@ -173,7 +172,7 @@ def outputs_of(model: ModelFile) -> set[str]:
 def left_by_file(original: ModelFile, compiled: Path) -> tuple[Counter, set[str]]:
     """The operators that a compiled file still has, by type, and the names of their outputs."""
     source, main = original.main, read_model_file(compiled).main
-    partitions = sum(operator.name == CUSTOM_OPERATOR for operator in main.operators)
+    partitions = sum(operator.name == EDGETPU_OPERATOR for operator in main.operators)
     if partitions > 1:
         raise LeftOut(f"{partitions} partitions: compiled with other flags")
     for ours, theirs in (
@@ -184,7 +183,7 @@ def left_by_file(original: ModelFile, compiled: Path) -> tuple[Counter, set[str]
             main.tensors[t].shape for t in theirs
         ]:
             raise LeftOut("compiled from another file: its inputs or outputs differ")
-    left = [operator for operator in main.operators if operator.name != CUSTOM_OPERATOR]
+    left = [operator for operator in main.operators if operator.name != EDGETPU_OPERATOR]
     if len(left) > len(source.operators):
         raise LeftOut("compiled from another file: it has more operators")
     names = {main.tensors[t].name for operator in left for t in operator.outputs if t >= 0}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 from keras_bisenet.lite.model_file import ModelFile
+from keras_bisenet.runtime.delegates import EDGETPU_OPERATOR
 from keras_bisenet.targets.coral_operators import operator_refusal
 from keras_bisenet.targets.coral_sizes import ISSUES
 from keras_bisenet.targets.coral_versions import (
@@ -25,9 +26,6 @@ from keras_bisenet.targets.rules import PARTITIONING, Assessment, Finding, Refus
 from keras_bisenet.targets.target import Target
 
 COMPILING = "https://coral.ai/docs/edgetpu/models-intro/#compiling"
-
-CUSTOM_OPERATOR = "edgetpu-custom-op"
-"""What the compiler puts in the place of the operators that it maps."""
 
 LARGE_ACTIVATION = 8 << 20
 """Bytes. The Edge TPU has about 8 MB of memory on the chip."""
@@ -84,7 +82,6 @@ TARGET = Target(
     assess=assess,
     precisions=("int8",),
     integer_only=True,
-    delegate="edgetpu",
     following_rules=("one-partition", "refused-file"),
 )
 
@@ -172,7 +169,7 @@ def _refused_with(unknown: list[Node], node: Node) -> Refusal:
 
 
 def _is_compiled(node: Node) -> bool:
-    return node.operator.is_custom and node.name == CUSTOM_OPERATOR
+    return node.operator.is_custom and node.name == EDGETPU_OPERATOR
 
 
 def _assess_compiled(node: Node) -> Refusal | None:

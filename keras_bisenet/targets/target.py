@@ -30,8 +30,6 @@ class Target:
         requires_all: Whether a file falls short that leaves operators elsewhere, or whose shapes
             are known only at run time. Without it they are told of.
         integer_only: Whether a floating-point island in a quantized file is an error.
-        delegate: What `run --delegate` calls its library (`runtime.interpreter`); None where the
-            runtime needs none.
         following_rules: Names of rules that an operator falls under for the sake of another one.
             Of these one finding tells, of all others one for each rule and operator.
     """
@@ -44,7 +42,6 @@ class Target:
     precisions: tuple[str, ...] = PRECISIONS
     requires_all: bool = True
     integer_only: bool = False
-    delegate: str | None = None
     following_rules: tuple[str, ...] = ()
 
 

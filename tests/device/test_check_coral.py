@@ -12,6 +12,7 @@ import tflite
 from tflite_models import Graph, Op, T, model_bytes, segmenter
 
 from keras_bisenet.lite.model_file import read_model_file
+from keras_bisenet.runtime.delegates import EDGETPU_OPERATOR
 from keras_bisenet.targets import coral, coral_operators, coral_sizes, coral_versions
 from keras_bisenet.targets.check import check
 from keras_bisenet.targets.graph import partitions
@@ -80,7 +81,7 @@ def test_predicts_what_the_compiler_left_on_the_cpu(name):
         pytest.skip("set KERAS_BISENET_DATA to the folder that holds coral_pairs")
     folder = Path(os.environ["KERAS_BISENET_DATA"], "coral_pairs")
     compiled = read_model_file(folder / f"{name}_edgetpu.tflite").main
-    left = [op for op in compiled.operators if op.name != coral.CUSTOM_OPERATOR]
+    left = [op for op in compiled.operators if op.name != EDGETPU_OPERATOR]
     outputs = {compiled.tensors[t].name for op in left for t in op.outputs}
 
     original = read_model_file(folder / f"{name}.tflite").main
