@@ -1,6 +1,7 @@
 """Pictures of an answer: overlays, legends and side-by-side sheets.
 
-Images and colours are RGB, uint8; class ids are uint8 with `VOID` for pixels without a class.
+Images and colours are RGB, uint8; class ids are uint8 with `VOID`, the ignore index, for pixels
+without a class.
 """
 
 from __future__ import annotations

@@ -61,9 +61,9 @@ class Fit:
 def class_ids_from_logits(logits: np.ndarray, fit: Fit) -> np.ndarray:
     """The most likely class of every pixel of the image.
 
-    Bilinear interpolation (half-pixel centres, edges clamped), then argmax. A pixel's logits
-    are a weighted mean of four cells', so where one class wins in all four it wins the pixel:
-    only the pixels on the borders between classes are interpolated.
+    Bilinear interpolation (TFLite's `half_pixel_centers`, edges clamped), then argmax. A pixel's
+    logits are a weighted mean of four cells', so where one class wins in all four it wins the
+    pixel: only the pixels on the borders between classes are interpolated.
 
     Args:
         logits: [Hs, Ws, N], over the whole network input at some stride. Any numeric type:

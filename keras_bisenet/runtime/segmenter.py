@@ -1,4 +1,4 @@
-"""From an image to its class ids with a `.tflite` file."""
+"""From an image to its class ids with a `.tflite` file: letterbox, inference, argmax."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class Answer:
     """What a model says of an image.
 
     Attributes:
-        class_ids: uint8 [h, w] at the image's own size; 255, `VOID`, where no class is meant.
+        class_ids: uint8 [h, w] at the image's own size, the semantic mask; 255, `VOID`, the
+            ignore index, where no class is meant.
         timings: How long that took.
     """
 

@@ -255,6 +255,8 @@ def test_a_camera_that_stays_away_ends_with_what_was_recorded(tmp_path):
 
 
 def test_a_camera_that_is_not_there_is_told_at_once():
+    pytest.importorskip("cv2")
+    pytest.importorskip("av")
     for name in ("/dev/video97", "97", "http://127.0.0.1:9/video", "rtsp://127.0.0.1:9/x"):
         start = time.monotonic()
         with pytest.raises(UserError, match="no camera or stream answers") as caught:
