@@ -7,6 +7,7 @@ MPEG-4 Part 2, which they do not play, at an even rate and without sound, and a 
 from __future__ import annotations
 
 import contextlib
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -123,11 +124,11 @@ class Video:
 
     def _begin(self, frame: Frame, picture: np.ndarray) -> None:
         path = self._next_path()
-        temporary = self._open.enter_context(replacing(path))
+        self._temporary = self._open.enter_context(replacing(path))
         self._began = frame.time if self._style.segment else 0.0
         make = _OpenCvWriter if pyav() is None else _AvWriter
         audio = None if self._style.segment else self._source.audio
-        self._writer = make(temporary, path, picture.shape, self._source.fps, audio)
+        self._writer = make(self._temporary, path, picture.shape, self._source.fps, audio)
         self.files.append(path)
 
     def _next_path(self) -> Path:
@@ -145,6 +146,9 @@ class Video:
         try:
             if writer is not None:
                 writer.close()
+                # Before it gets its name: a power cut must not leave an empty segment.
+                with open(self._temporary, "rb") as written:
+                    os.fsync(written.fileno())
         except BaseException as error:
             self._drop(error)
             raise
