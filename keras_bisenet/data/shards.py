@@ -251,7 +251,7 @@ def _serialized(dataset: Dataset, sample: Sample) -> bytes:
     encoded = sample.image.read_bytes()
     values = {
         IMAGE: encoded,
-        "image/filename": sample.image.name.encode(),
+        "image/filename": os.fsencode(sample.image.name),
         "image/format": (Image.open(io.BytesIO(encoded)).format or "").lower().encode(),
         "image/height": image.shape[0],
         "image/width": image.shape[1],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
+from dataset_layouts import write_image, write_mask
 from PIL import Image
 
 from keras_bisenet.cli import main
@@ -216,3 +218,25 @@ def test_a_file_in_the_way_is_not_touched(tmp_path, source):
     with pytest.raises(UsageError, match="something is here already"):
         pack(source, path)
     assert path.read_text() == "mine"
+
+
+def test_names_that_are_no_utf_8(tmp_path):
+    """As unzip leaves those of another system: they are kept, shown and packed."""
+    for number in range(3):
+        name = os.fsdecode("中文".encode("gbk")) + str(number)
+        write_image(tmp_path / "data" / "images" / f"{name}.png", number)
+        write_mask(tmp_path / "data" / "masks" / f"{name}.png", (0, 1))
+    dataset = load_dataset("folder", tmp_path / "data")
+    assert pack(dataset, tmp_path / "packed") == 2
+    packed = load_dataset("shards", tmp_path / "packed")
+    for split, samples in dataset.splits.items():
+        for one, two in zip(samples, packed.split(split)):
+            assert one.image.name == two.image.name
+            np.testing.assert_array_equal(dataset.read(one)[0], packed.read(two)[0])
+    for arguments in (
+        ["--dataset", "folder", "--data-dir", tmp_path / "data", "--page", tmp_path / "a.html"],
+        ["--dataset", "shards", "--data-dir", tmp_path / "packed", "--json", tmp_path / "a.json"],
+    ):
+        result = CliRunner().invoke(main, ["dataset", "check", *map(str, arguments)])
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "a.html").read_bytes() and (tmp_path / "a.json").read_bytes()
