@@ -53,14 +53,24 @@ VOID_NAMES = ("void", "ignore", "ignored", "__ignore__", "_ignore_")
 PLACELESS = "__ignore__"
 """labelme's name for what is ignored: the class behind it has the id 0."""
 
-# What the columns of a table, and the keys of YAML, may be called.
-NAME_KEYS = ("name", "class", "label", "class_name", "label_name", "class name", "classes", "names",
-             "labels", "category")  # fmt: skip
-ID_KEYS = ("id", "index", "value", "pixel value", "pixel_value", "class_id", "label_id", "classid",
-           "labelid", "class id", "label id", "number", "idx")  # fmt: skip
-COLOUR_KEYS = ("color", "colour", "rgb", "hex", "color_rgb")
+# What the columns of a table, and the keys of YAML, may be called; see `_key`.
+NAME_KEYS = (
+    *("name", "class", "label", "class name", "label name", "category", "category name", "title"),
+    *("names", "classes", "labels", "class names", "label names", "categories"),
+)
+ID_KEYS = (
+    *("id", "index", "value", "pixel value", "class id", "label id", "category id", "number"),
+    *("classid", "labelid", "idx", "class index", "label index", "class value", "label value"),
+)
+COLOUR_KEYS = ("color", "colour", "rgb", "hex", "color rgb", "rgb color", "hex color")
 CHANNEL_KEYS = (("r", "red"), ("g", "green"), ("b", "blue"))
-KNOWN_KEYS = {*NAME_KEYS, *ID_KEYS, *COLOUR_KEYS, *(key for keys in CHANNEL_KEYS for key in keys)}
+KNOWN_KEYS = {
+    *NAME_KEYS,
+    *ID_KEYS,
+    *COLOUR_KEYS,
+    *(key for keys in CHANNEL_KEYS for key in keys),
+    *("a", "alpha"),
+}
 
 Colour = tuple[int, int, int]
 
@@ -260,7 +270,7 @@ def _from_yaml(path: Path, text: str) -> tuple[list[Entry], list]:
 def _yaml_entry(path: Path, entry) -> Entry:
     if not isinstance(entry, dict):
         return Entry(_yaml_name(path, entry))
-    values = {str(key).lower(): value for key, value in entry.items()}
+    values = {_key(str(key)): value for key, value in entry.items()}
     _refuse_unknown_numbers(path, values)
     name = next((values[key] for key in NAME_KEYS if key in values), None)
     if name is None:
@@ -289,12 +299,17 @@ def _from_rows(path: Path, text: str) -> list[Entry]:
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if not lines:
         return []
-    separator = next((mark for mark in ",;\t" if mark in lines[0]), None)
-    header = [name.strip().strip('"').lower() for name in lines[0].split(separator or ",")]
-    if set(NAME_KEYS) & set(header) and (len(header) > 1 or header[0] in NAME_KEYS):
+    separator = next((mark for mark in ",;\t|" if mark in lines[0]), None)
+    header = [_key(name) for name in lines[0].split(separator or ",")]
+    if set(NAME_KEYS) & set(header):
         rows = csv.reader(lines[1:], delimiter=separator or ",", skipinitialspace=True)
         return [_headed_row(path, header, row) for row in rows]
     return _plain_rows(path, lines)
+
+
+def _key(name: str) -> str:
+    """A column's name without what people write differently: `Class_Name`, `class name`."""
+    return re.sub("[ _-]+", " ", name.strip().strip("\"'").lower())
 
 
 def _headed_row(path: Path, header: list[str], cells: list[str]) -> Entry:
@@ -381,7 +396,12 @@ def _row(line: str) -> _Row:
     if "::" in line:  # CVAT: label:color_rgb:parts:actions
         name, colour = line.split(":")[:2]
         return _Row(line, [], name.strip(), colour.replace(",", " ").split())
-    words = re.sub("[,;:=\t]+", " ", line).split()
+    line_said = re.sub(r"\s#\s.*", "", line)
+    # #ff0000; cat (1), cat [1]; 1. cat, 1) cat
+    line_said = re.sub("#([0-9a-fA-F]{6})\\b", _channels, line_said)
+    line_said = re.sub(r"[(\[]\s*(\d+)\s*[)\]]", r" \1 ", line_said)
+    line_said = re.sub(r"^\s*(\d+)[.)]\s", r"\1 ", line_said)
+    words = re.sub("[,;:=|\t]+", " ", line_said).split()
     start, end = 0, len(words)
     while start < end - 1 and words[start].isdigit():
         start += 1
@@ -389,6 +409,10 @@ def _row(line: str) -> _Row:
         end -= 1
     name = " ".join(words[start:end]).strip("\"'")
     return _Row(line, words[:start], name, words[end:])
+
+
+def _channels(found: re.Match) -> str:
+    return " {} {} {} ".format(*bytes.fromhex(found[1]))
 
 
 def _id(path: Path, value) -> int:

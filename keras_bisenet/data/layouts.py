@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from keras_bisenet.data.classes_file import FILES
 from keras_bisenet.data.name_matching import masks_beside
 from keras_bisenet.data.pairing import OnProblem
 from keras_bisenet.data.problems import Problem
@@ -100,10 +101,15 @@ def nested_root(directory: Path) -> Path:
 
 
 def _has_data(folder: Path) -> bool:
-    """Whether there are lists, images or classes in a folder."""
-    known = (".txt", ".csv", ".yaml", *MASK_SUFFIXES)
+    """Whether there are lists, images or classes in a folder; a README is none."""
+    if find_lists(folder):
+        return True
     files = (path for path in folder.iterdir() if not is_left_behind(path.name))
-    return any(path.suffix.lower() in known and path.is_file() for path in files)
+    return any(
+        path.name in FILES or path.suffix.lower() in MASK_SUFFIXES
+        for path in files
+        if path.is_file()
+    )
 
 
 # === Lists ===

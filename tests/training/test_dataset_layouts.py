@@ -81,6 +81,7 @@ def test_folders_of_peers(tmp_path, images, masks):
     ],
 )
 def test_undivided_folders_of_tools(tmp_path, images, masks):
+    (tmp_path / "README.txt").write_text("how to cite")
     for number in range(5):
         image = tmp_path / images / f"{number}.jpg"
         write_pair(image, tmp_path / masks / f"{number}.png", number)
