@@ -68,9 +68,7 @@ def main(camvid, out, seeds, epochs, size):
     click.echo(f"uncertainty less random: {gains.mean():+.1%}, deviation {gains.std(ddof=1):.1%}")
 
 
-def _trained(
-    path: Path, camvid: Path, dataset, samples, epochs: int, options
-) -> tuple[Path, float]:
+def _trained(path: Path, dataset, samples, epochs: int, options) -> tuple[Path, float]:
     """A run on some samples, scored on every second validation image."""
     data = path.with_name(f"{path.name}_data")
     data.mkdir(parents=True, exist_ok=True)
