@@ -27,13 +27,13 @@ SPLIT_NAMES = {
 }
 IMAGE_FOLDERS = (
     *("images", "image", "imgs", "img", "jpegimages", "img_dir", "original_images", "photos"),
-    *("leftimg8bit", "rgb", "frames", "inputs", "input"),
+    *("leftimg8bit", "rgb", "frames", "inputs", "input", "x"),
 )
 MASK_FOLDERS = (
     *("masks", "mask", "masks_machine", "segmentationclass", "segmentationclasspng", "ann_dir"),
     *("labels", "label", "annotations", "annotation", "annots", "annot", "gt", "gtfine"),
     *("label_images_semantic", "ground_truth", "groundtruth", "segmentation", "segmentations"),
-    *("targets", "target"),
+    *("targets", "target", "outputs", "output", "lbl", "y"),
 )
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
 _MEANINGFUL = {*IMAGE_FOLDERS, *MASK_FOLDERS, *itertools.chain(*SPLIT_NAMES.values())}
@@ -120,6 +120,7 @@ def find_lists(root: Path) -> dict[str, Path]:
     for folder, form in (
         (root, "{}.txt"),
         (root, "{}_list.txt"),  # PaddleSeg
+        (root, "{}.csv"),
         (root / "ImageSets" / "Segmentation", "{}.txt"),  # Pascal VOC, CVAT
     ):
         found = {

@@ -78,6 +78,8 @@ def test_folders_of_peers(tmp_path, images, masks):
         ("original_images", "label_images_semantic"),
         ("ds0/img", "ds0/masks_machine"),
         ("my data/images", "my data/masks"),
+        ("input", "output"),
+        ("x", "y"),
     ],
 )
 def test_undivided_folders_of_tools(tmp_path, images, masks):
@@ -111,7 +113,8 @@ def test_masks_in_the_images_folder(tmp_path, ending):
 
 
 @pytest.mark.parametrize(
-    ("folder", "form"), [(".", "{}_list.txt"), ("ImageSets/Segmentation", "{}.txt")]
+    ("folder", "form"),
+    [(".", "{}_list.txt"), (".", "{}.csv"), ("ImageSets/Segmentation", "{}.txt")],
 )
 @pytest.mark.parametrize("pairs", [True, False])
 def test_splits_that_lists_give(tmp_path, folder, form, pairs):
