@@ -1,6 +1,7 @@
 """The label map: what the numbers in a mask mean.
 
-One object serves training, evaluation, the `.tflite` file's metadata and drawing.
+One object serves training, evaluation, the `.tflite` file's metadata and drawing. Pixels that do
+not count are void; others call that the ignore label, or the ignore index (255 here as there).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 VOID = 255
-"""The id of pixels that no loss and no metric counts, wherever a mask is in memory."""
+"""The ignore index: the id, in memory, of pixels that no loss and no metric counts."""
 
 
 class UnknownIdError(ValueError):
