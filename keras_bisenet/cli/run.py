@@ -141,7 +141,10 @@ def command(
 
 def model_and_source_of(arguments: tuple[str, ...]) -> tuple[str, str]:
     if len(arguments) > 2:
-        raise UsageError(f"one MODEL and one SOURCE, not {len(arguments)} names: quote a pattern")
+        raise UsageError(
+            f"one MODEL and one SOURCE, not {len(arguments)} names: for "
+            "several images, name the folder that they lie in"
+        )
     if len(arguments) == 2:
         return arguments
     (source,) = arguments

@@ -73,7 +73,10 @@ def test_without_a_model_it_is_the_packaged_one(tmp_path, image):
     ("arguments", "message"),
     [
         (["model.tflite"], "model.tflite: a model and nothing to segment: name an image, folder,"),
-        (["m.tflite", "a.png", "b.png"], "one MODEL and one SOURCE, not 3 names: quote a pattern"),
+        (
+            ["m.tflite", "a.png", "b.png"],
+            "not 3 names: for several images, name the folder that they lie in",
+        ),
     ],
 )
 def test_a_wrong_number_of_names(tmp_path, arguments, message):
