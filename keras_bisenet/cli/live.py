@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from keras_bisenet.cli.options import DELEGATE, DURATION
+from keras_bisenet.cli.options import DELEGATE, DURATION, SIZE
 from keras_bisenet.cli.run import model_and_source_of, source_options
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.progress import status_line
@@ -49,6 +49,7 @@ from keras_bisenet.runtime.systemd import Watchdog, unit
 )
 @source_options
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: CPUs, at most 4]")
+@click.option("--size", type=SIZE, help="Height x width, for a file whose input has open sides.")
 @click.option("--delegate", metavar=DELEGATE, help="Edge TPU, or a TFLite delegate library.")
 @click.option("--print-unit", is_flag=True, help="Print a systemd unit that runs this, and end.")
 def command(
@@ -61,6 +62,7 @@ def command(
     fps,
     rotate,
     threads,
+    size,
     delegate,
     print_unit,
 ):
@@ -85,7 +87,7 @@ def command(
     source = open_source(source_name, SourceOptions(camera_size, fps, int(rotate), None))
     if not source.live:
         source = Repeated(source)
-    segmenter = Segmenter(model, threads=threads, delegate=delegate)
+    segmenter = Segmenter(model, threads=threads, delegate=delegate, size=size)
     info, statistics, stop = segmenter.info, Statistics(), threading.Event()
     view = View(Style(info.names, info.palette))
     plural = "thread" if (threads or default_threads()) == 1 else "threads"

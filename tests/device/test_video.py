@@ -221,6 +221,8 @@ def test_a_video_is_not_overwritten_nor_made_a_picture(tmp_path, model):
         (["-o", tmp_path / "frames/", "--segment", "1m"], "--segment is for video files"),
         (["-o", tmp_path / "a.mp4", "--segment", "soon"], "is no time, such as"),
         (["-o", tmp_path / "a.mp4", "--camera-size", "big"], "is not width x height"),
+        (["-o", tmp_path / "a.mp4", "--camera-size", "64x48"], "--fps are for cameras"),
+        (["-o", tmp_path / "a.mp4", "--fps", "5"], "--fps are for cameras"),
     ):
         result = run(model, source, *args)
         assert result.exit_code == 2 and message in result.output, result.output

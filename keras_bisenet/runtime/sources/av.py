@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_bisenet.errors import UserError
+from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.runtime.sources.base import (
     Frame,
     Source,
@@ -40,6 +40,9 @@ def open_source(name: str, options: SourceOptions) -> Source | None:
     path = Path(name)
     if not is_address and (path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file()):
         return None
+    if options.camera_size or options.fps:
+        shown = without_password(name)
+        raise UsageError(f"{shown}: --camera-size and --fps are for cameras: pi, 0, /dev/video0")
     av = pyav()
     if av is not None:
         return Stream(name, options) if is_address else VideoFile(path, options)
