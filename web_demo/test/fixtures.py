@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from click.testing import CliRunner
-from PIL import Image
+from PIL import ExifTags, Image
 
 import keras_bisenet.web
 from keras_bisenet.cli import main
@@ -67,7 +67,9 @@ if __name__ == "__main__":
     web(TINY, "-o", folder / "tiny", *ON_THE_WEB)
     web(BINARY, "-o", folder / "binary", *ON_THE_WEB)
     photo = folder / "photo.jpg"
-    photograph().save(photo, quality=92)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # to be turned clockwise by 90 degrees
+    photograph().transpose(Image.Transpose.ROTATE_90).save(photo, quality=92, exif=exif)
     image = read_image(photo)
     (folder / "photo.ids").write_bytes(ids_of(pretrained_model(), image))
     small = read_image(ROOT / "conformance" / "images" / "c.png")

@@ -318,6 +318,24 @@ describe("the page", { skip: whyNot() }, () => {
       await settled(page);
       assert.ok(Number(await page.inputValue("#threads")) > 1);
       assert.equal(await textOf(page, "error"), "");
+
+      // Another page at this address is not meddled with.
+      await context.setOffline(false);
+      const index = join(fixtures.folder, "site", "index.html");
+      const own = readFileSync(index);
+      writeFileSync(index, '<title>Another page</title><link rel="icon" href="data:,">');
+      try {
+        await page.reload();
+        assert.equal(await page.title(), "Another page");
+        const left = await page.evaluate(async () => [
+          crossOriginIsolated,
+          (await navigator.serviceWorker.getRegistrations()).length,
+          (await caches.keys()).length,
+        ]);
+        assert.deepEqual(left, [false, 0, 0]);
+      } finally {
+        writeFileSync(index, own);
+      }
     });
   });
 

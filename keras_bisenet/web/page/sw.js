@@ -69,9 +69,8 @@ async function file(request) {
   return request.destination === "worker" ? isolated(answer) : answer;
 }
 
-async function fromCache(address) {
-  const cache = await caches.open(CACHE);
-  return cache.match(address, { ignoreVary: true });
+function fromCache(address) {
+  return caches.match(address, { cacheName: CACHE, ignoreVary: true });
 }
 
 /** The answer with the headers that a page, and a worker in it, are isolated by. */
