@@ -34,14 +34,19 @@ def command(run_dir, out, data_dir, split, images):
     out = out or Path(run_dir) / "report.html"
     if out.is_dir():
         raise UsageError(f"-o {out}: this is a folder: name a file, such as {out / 'report.html'}")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"-o {out}: a report is an HTML page: choose a name that ends in .html")
     with training_half():
         from keras_bisenet.data import load_dataset
-        from keras_bisenet.reports.run_page import examine, page, ranked_classes
+        from keras_bisenet.reports.run_page import page
+        from keras_bisenet.training.examination import examine, ranked_classes
         from keras_bisenet.training.run import Run
 
         run = Run.open(run_dir)
         _check_finished(run)
-        dataset = load_dataset(run.config.dataset, data_dir or run.config.data_dir)
+        dataset = load_dataset(
+            run.config.dataset, data_dir or run.config.data_dir, hold_out=run.config.hold_out
+        )
         if dataset.label_map.names != run.label_map.names:
             raise UserError(
                 f"{run.label_map_file}: these are not the classes of {dataset.name} in "

@@ -18,21 +18,23 @@ from keras_bisenet.data import load_dataset
 from keras_bisenet.data.dataset import Dataset, Sample
 from keras_bisenet.label_map import VOID, LabelMap
 from keras_bisenet.reports.run_page import (
-    Extremes,
     class_table,
     configuration_table,
     curve,
-    error_picture,
-    examine,
     headline,
     label_map_table,
-    largest_confusion,
     matrix_table,
     nice_ticks,
     page,
-    ranked_classes,
 )
 from keras_bisenet.training.config import TrainingConfig
+from keras_bisenet.training.examination import (
+    Extremes,
+    error_picture,
+    examine,
+    largest_confusion,
+    ranked_classes,
+)
 from keras_bisenet.training.metrics import Scores, confusion_matrix
 from keras_bisenet.training.run import Run
 
@@ -514,6 +516,13 @@ def test_options_that_make_no_sense(tmp_path, float_run):
         f"Error: -o {tmp_path}: this is a folder: name a file, such as "
         f"{tmp_path / 'report.html'}\n",
     )
+    model = tmp_path / "model.tflite"
+    model.write_bytes(b"precious")
+    assert refusal(float_run.path, "-o", model) == (
+        2,
+        f"Error: -o {model}: a report is an HTML page: choose a name that ends in .html\n",
+    )
+    assert model.read_bytes() == b"precious"
     assert refusal(float_run.path, "--images", 0)[0] == 2
     code, output = refusal(float_run.path, "--data-dir", tmp_path / "nothing")
     assert code == 1 and str(tmp_path / "nothing") in output and output.count("\n") == 1
