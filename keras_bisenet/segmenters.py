@@ -160,7 +160,7 @@ def _open_run(path: Path, resized: bool):
 
 
 def _open_keras(path: Path):
-    from keras_bisenet.training.trainer import load_model
+    from keras_bisenet.training.saving import load_model
 
     return load_model(path)
 

@@ -233,8 +233,10 @@ def train_keras(settings: dict) -> dict:
     from keras_bisenet.models import build_model
     from keras_bisenet.models.cost import cost_by_part
     from keras_bisenet.training.config import TrainingConfig
+    from keras_bisenet.training.devices import suitable_precision
     from keras_bisenet.training.losses import make_loss
     from keras_bisenet.training.optimizers import WarmupPolynomialDecay
+    from keras_bisenet.training.step import training_model
     from keras_bisenet.training.trainer import compile_model
 
     tf.config.threading.set_intra_op_parallelism_threads(settings["threads"])
@@ -244,19 +246,21 @@ def train_keras(settings: dict) -> dict:
     config = TrainingConfig(
         dataset="random", data_dir="", size=size, batch_size=settings["batch_size"]
     )
-    model = build_model("bisenetv2", settings["num_classes"], **options)
+    precision, _ = suitable_precision()
+    plain = build_model("bisenetv2", settings["num_classes"], **options)
+    model = training_model(plain, precision, config.loss_stride)
     schedule = WarmupPolynomialDecay(config.peak_learning_rate, total_steps=1000, warmup_steps=100)
     compile_model(model, config, schedule, make_loss("ohem"))
     images, masks = _random_batch(settings)
 
     def step():
-        logs = model.train_on_batch(images, [masks] * len(model.outputs), return_dict=True)
+        logs = model.train_on_batch(images, masks, return_dict=True)
         return float(logs["loss"])
 
     seconds = _timed(step, settings)
     model_of_size = build_model("bisenetv2", settings["num_classes"], (*size, 3), **options)
     return {
-        "framework": f"TensorFlow {tf.__version__}, Keras {keras.__version__}",
+        "framework": f"TensorFlow {tf.__version__}, Keras {keras.__version__}, {precision}",
         "gmacs": cost_by_part(model_of_size, size)["total"].macs / 1e9,
         "seconds": seconds,
     }

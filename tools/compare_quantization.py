@@ -29,7 +29,7 @@ from keras_bisenet.imaging.letterbox import Fit
 from keras_bisenet.models.deployment import deployment_model
 from keras_bisenet.training.evaluation import resized_logits
 from keras_bisenet.training.metrics import Scores, confusion_matrix
-from keras_bisenet.training.trainer import load_model
+from keras_bisenet.training.saving import load_model
 
 LAST_LAYER = "without 0.01%, but the last layer's min/max"
 VARIANTS = (

@@ -38,11 +38,18 @@ from keras_bisenet.training.run import Run
 @click.argument("recipe", type=click.Path(exists=True, path_type=Path))
 @click.option("--data-dir", required=True, type=click.Path(exists=True))
 @click.option("--work", required=True, type=click.Path(path_type=Path), help="Where runs go.")
+@click.option("--extra", type=click.Path(exists=True), help="Images for runs that ask for extra.")
 @click.option("--install", is_flag=True, help="Put the models into the package.")
-def main(recipe: Path, data_dir: str, work: Path, install: bool):
+def main(recipe: Path, data_dir: str, work: Path, extra: str | None, install: bool):
     """Follow RECIPE, a YAML file, to models and their scores."""
     recipe = yaml.safe_load(recipe.read_text(encoding="utf-8"))
     for stage in recipe["training"]:
+        if stage.get("extra"):
+            if not extra:
+                raise click.UsageError(
+                    f"{stage['run']} has extra images: give their folder by --extra"
+                )
+            stage = {**stage, "extra": extra}
         train(stage, recipe["dataset"], data_dir, work)
     float_run = work / recipe["training"][-1]["run"]
     models = {"float": float_run}
@@ -163,7 +170,9 @@ def draw_answers(model: Path, dataset: str, data_dir: str, path: Path) -> None:
 
 def training_hours(run: Run) -> float:
     """Hours of training, from the speeds of the epochs that were validated."""
-    images = len(load_dataset(run.config.dataset, run.config.data_dir).split("train"))
+    config = run.config
+    dataset = load_dataset(config.dataset, config.data_dir, hold_out=config.hold_out)
+    images = len(dataset.split("train"))
     rows, hours, before = run.read_metrics(), 0.0, 0
     for row in rows:
         hours += (row["epoch"] - before) * images / row["images_per_second"] / 3600

@@ -76,7 +76,10 @@ def _compare(model: str, run: str, data_dir: str | None, split: str, images: int
         from keras_bisenet.training.run import Run
 
         config = Run.open(run).config
-        available = len(load_dataset(config.dataset, data_dir or config.data_dir).split(split))
+        dataset = load_dataset(
+            config.dataset, data_dir or config.data_dir, hold_out=config.hold_out
+        )
+        available = len(dataset.split(split))
         with progress_bar(f"comparing on {split}", min(images or available, available)) as update:
             return compare(
                 model, run, data_dir=data_dir, split=split, images=images, progress=update

@@ -59,12 +59,13 @@ def command(out, quick):
 
 def _make_runs(out: Path, quick: bool) -> dict:
     """Generates the data, trains, quantizes twice, and converts all three."""
+    from keras_bisenet.data import load_dataset
     from keras_bisenet.data.streets import generate_streets
     from keras_bisenet.export.convert import convert
     from keras_bisenet.quantization.quantizer import quantize
     from keras_bisenet.training.config import QuantizationConfig, TrainingConfig
     from keras_bisenet.training.run import Run
-    from keras_bisenet.training.trainer import load_dataset, train
+    from keras_bisenet.training.trainer import train
 
     _step(1, "a generated street data set", f"dataset generate --out {out}/data")
     data = out / "data"

@@ -17,6 +17,7 @@ from keras_bisenet.progress import progress_bar
 @click.option("--dataset", "dataset_name", help="Name of the data set.  [the run's]")
 @click.option("--data-dir", type=click.Path(), help="Folder of the data set.  [the run's]")
 @click.option("--split", default="val", show_default=True)
+@click.option("--hold-out", help="Let val be the images with this in their name.  [the run's]")
 @click.option("--size", type=SIZE, help="Height x width that images are fitted into.  [the run's]")
 @click.option("--flip", is_flag=True, help="Average with the answer for the mirrored image.")
 @click.option("--scales", default="1", show_default=True, help="Average over sizes: 0.75,1,1.25.")
@@ -25,7 +26,7 @@ from keras_bisenet.progress import progress_bar
 @click.option("--limit", type=int, help="Score the first so many images alone.")
 @click.option("--json", "json_file", type=click.Path(), help="Write the scores for programs.")
 @click.option("--confusion", type=click.Path(), help="Draw the confusion matrix into this PNG.")
-def command(model, dataset_name, data_dir, split, json_file, confusion, limit, **options):
+def command(model, dataset_name, data_dir, split, hold_out, json_file, confusion, limit, **options):
     """Measure mIoU of MODEL: a run directory, a .keras or a .tflite file.
 
     Pixels are counted at the labels' own resolution, in one confusion matrix over the split, void
@@ -39,9 +40,11 @@ def command(model, dataset_name, data_dir, split, json_file, confusion, limit, *
         if Path(model).is_dir():
             config = Run.open(model).config
             dataset_name, data_dir = dataset_name or config.dataset, data_dir or config.data_dir
+            if hold_out is None and dataset_name == config.dataset:
+                hold_out = config.hold_out
         if not dataset_name or not data_dir:
             raise UsageError("give --dataset and --data-dir: only a run directory knows its own")
-        dataset = load_dataset(dataset_name, data_dir)
+        dataset = load_dataset(dataset_name, data_dir, hold_out=hold_out)
         samples = dataset.split(split)[:limit]
 
         load_tensorflow()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
+import typing
+from collections.abc import Callable
 
 import click
 
@@ -69,6 +72,46 @@ CAMERA_SIZE = CameraSize()
 DURATION = Duration()
 DELEGATE = "edgetpu[:DEVICE]|PATH"
 TARGET = click.Choice(list(TARGETS))
+
+
+def configuration_options(kind: type) -> Callable:
+    """A decorator that gives a command an option for every field of a configuration that has one.
+
+    Args:
+        kind: A dataclass whose fields `training.config.option` made. An option that is not given
+            is None, so that the field's default, or a file's value, holds.
+    """
+    hints = typing.get_type_hints(kind)
+
+    def decorate(command):
+        # click lists what was put on first last.
+        for field in reversed(dataclasses.fields(kind)):
+            if field.metadata["command_line"]:
+                command = _option(field, hints[field.name])(command)
+        return command
+
+    return decorate
+
+
+def _option(field: dataclasses.Field, hint) -> Callable:
+    about, name = field.metadata, field.name.replace("_", "-")
+    shown = f"[{about['shown']}]" if about["shown"] else ""
+    help_text = "  ".join(part for part in (about["help"], shown) if part)
+    if hint is bool:
+        return click.option(f"--{name}/--no-{name}", default=None, help=help_text)
+    return click.option(f"--{name}", type=_parameter_type(field, hint), help=help_text)
+
+
+def _parameter_type(field: dataclasses.Field, hint):
+    if field.metadata["path"]:
+        return click.Path()
+    if field.name == "size":
+        return SIZE
+    (kind,) = [arm for arm in typing.get_args(hint) if arm is not type(None)] or [hint]
+    choices = field.metadata["choices"]
+    if choices and kind is str:
+        return click.Choice(choices)
+    return kind
 
 
 @contextlib.contextmanager

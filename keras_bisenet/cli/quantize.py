@@ -55,7 +55,7 @@ def command(source, run_dir, data_dir, resume, **options):
             training = source.config
             if data_dir:
                 training = dataclasses.replace(training, data_dir=str(data_dir))
-            load_dataset(training.dataset, training.data_dir)
+            load_dataset(training.dataset, training.data_dir, hold_out=training.hold_out)
             run = Run.create(run_dir, training, source.label_map, config)
 
         load_tensorflow()

@@ -4,40 +4,16 @@ from __future__ import annotations
 
 import click
 
-from keras_bisenet.cli.options import SIZE, load_tensorflow, training_half
+from keras_bisenet.cli.options import configuration_options, load_tensorflow, training_half
 from keras_bisenet.errors import UsageError, UserError
-
-OPTIMIZERS = ("sgd", "adamw")
-LOSSES = ("cross_entropy", "ohem")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+from keras_bisenet.training.config import TrainingConfig, make_config, read_config
 
 
 @click.command("train")
 @click.option("--run", "run_dir", required=True, type=click.Path(), help="Run directory to make.")
 @click.option("--config", "config_file", type=click.Path(), help="YAML file of options.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
-@click.option("--dataset", help="Name of the data set.")
-@click.option("--data-dir", type=click.Path(), help="Folder of the data set.")
-@click.option("--size", type=SIZE, help="Height x width of crops.  [384x480]")
-@click.option("--model", help="bisenetv2, bisenetv2-large or bisenetv2-small.")
-@click.option("--weights", help="To start from: a run, a .keras file, or camvid.  [none]")
-@click.option("--epochs", type=int, help="Passes over the training split.  [200]")
-@click.option("--batch-size", type=int, help="Images in a batch.  [8]")
-@click.option("--accumulate", type=int, help="Batches to each update.  [1]")
-@click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="[sgd]")
-@click.option("--learning-rate", type=float, help="Peak.  [sgd: 0.05 per 16 images; adamw: 0.002]")
-@click.option("--weight-decay", type=float, help="On convolution kernels.  [0.0005]")
-@click.option("--warmup-epochs", type=float, help="[1]")
-@click.option("--loss", type=click.Choice(LOSSES), help="[cross_entropy]")
-@click.option("--class-weights", help="none, sqrt, enet, median, or a number per class.  [none]")
-@click.option("--dice", type=float, help="Factor of the Dice loss, added.  [0]")
-@click.option("--lovasz", type=float, help="Factor of the Lovász softmax, added.  [0]")
-@click.option("--ema", type=float, help="Momentum of an average of the weights, such as 0.998.")
-@click.option("--precision", type=click.Choice(PRECISIONS), help="[float32]")
-@click.option("--boosters/--no-boosters", default=None, help="Four extra heads while training.")
-@click.option("--validate-every", type=int, help="Epochs between validations.  [1]")
-@click.option("--early-stop", type=int, help="Stop after so many epochs without a better mIoU.")
-@click.option("--seed", type=int, help="[0]")
+@configuration_options(TrainingConfig)
 @click.option(
     "--coordinator",
     envvar="KERAS_DISTRIBUTION_JOB_ADDRESSES",
@@ -67,7 +43,6 @@ def command(run_dir, config_file, resume, coordinator, num_processes, process_id
     cluster = make_cluster(coordinator, num_processes, process_id)
     options = {name: value for name, value in options.items() if value is not None}
     with training_half():
-        from keras_bisenet.training.config import TrainingConfig, make_config, read_config
         from keras_bisenet.training.distributed import run_in_worker
         from keras_bisenet.training.run import Run
 
@@ -146,4 +121,10 @@ def check_before_work(config):
 
     if config.weights:
         find_weights(config.weights)
-    return load_dataset(config.dataset, config.data_dir)
+    dataset = load_dataset(config.dataset, config.data_dir, hold_out=config.hold_out)
+    if config.teacher or config.soft_labels or config.extra:
+        load_tensorflow()
+        from keras_bisenet.training.distillation import check_sources
+
+        check_sources(config, dataset)
+    return dataset

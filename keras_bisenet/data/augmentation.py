@@ -40,7 +40,11 @@ class Augmentation:
         return cls(**{field.name: getattr(config, field.name) for field in fields(cls)})
 
 
-def random_view(image, mask, size: tuple[int, int], seed, augmentation: Augmentation):
+SOFT_STRIDE = 4
+"""A cell of a view's soft labels stands for so many of its pixels, in height and in width."""
+
+
+def random_view(image, mask, size: tuple[int, int], seed, augmentation: Augmentation, shares=None):
     """Scales, crops, mirrors and colours at random.
 
     Args:
@@ -49,9 +53,11 @@ def random_view(image, mask, size: tuple[int, int], seed, augmentation: Augmenta
         size: `(height, width)` of the view.
         seed: int32 `[2]`; equal seeds give equal views.
         augmentation: What may change, and how far.
+        shares: Soft labels, uint8 `[h, w, N]` at any resolution, in parts of any whole; or None.
 
     Returns:
-        A float32 image in [0, 1] `[*size, 3]` and an int32 mask `size`.
+        A float32 image in [0, 1] `[*size, 3]` and an int32 mask `size`; with `shares` also
+        float32 shares that sum to 1 where there are any, `[*(size / SOFT_STRIDE), N]`.
     """
     scale_seed, row_seed, column_seed, flip_seed, jitter_seed = tf.unstack(tf.random.split(seed, 5))
     scale = tf.random.stateless_uniform([], scale_seed, *augmentation.scale)
@@ -59,6 +65,7 @@ def random_view(image, mask, size: tuple[int, int], seed, augmentation: Augmenta
     rows = _random_span(tf.shape(image)[0], size[0], scale / stretch, row_seed)
     columns = _random_span(tf.shape(image)[1], size[1], scale * stretch, column_seed)
 
+    shape = tf.shape(image)
     mask = mask[..., None]
     image, mask = (_window(x, rows, columns) for x in (image, mask))
     image = tf.image.resize(image, (rows.length, columns.length), "bilinear") / 255.0
@@ -67,10 +74,38 @@ def random_view(image, mask, size: tuple[int, int], seed, augmentation: Augmenta
     image = _jitter(image, augmentation.jitter, jitter_seed)
     image = _place(image, rows, columns, size, 0.0)
     mask = _place(tf.cast(mask, tf.int32), rows, columns, size, VOID)
+    parts = [image, mask[..., 0]]
+    if shares is not None:
+        parts.append(_soft_view(shares, shape, size, rows, columns))
     if augmentation.flip:
         mirrored = tf.random.stateless_uniform([], flip_seed) < 0.5
-        image, mask = (tf.where(mirrored, tf.reverse(x, axis=[1]), x) for x in (image, mask))
-    return image, mask[..., 0]
+        parts = [tf.where(mirrored, tf.reverse(x, axis=[1]), x) for x in parts]
+    return tuple(parts)
+
+
+def _soft_view(shares, image_shape, size: tuple[int, int], rows: _Span, columns: _Span):
+    """The part of an image's soft labels that a view shows, interpolated in both directions."""
+    shares = tf.cast(shares, tf.float32)
+    by_row = _interpolation(rows, image_shape[0], tf.shape(shares)[0], size[0])
+    by_column = _interpolation(columns, image_shape[1], tf.shape(shares)[1], size[1])
+    shares = tf.tensordot(by_row, shares, 1)  # rows of the view, columns of the source, N
+    shares = tf.transpose(tf.tensordot(by_column, shares, [[1], [1]]), [1, 0, 2])
+    return tf.math.divide_no_nan(shares, tf.reduce_sum(shares, axis=-1, keepdims=True))
+
+
+def _interpolation(span: _Span, image_side, source_side, view_side: int):
+    """How much each cell of a source counts in each cell of a view along one axis:
+    `[view_side / SOFT_STRIDE, source_side]`; nothing where the view shows no image."""
+    centres = (tf.range(view_side // SOFT_STRIDE, dtype=tf.float32) + 0.5) * SOFT_STRIDE
+    place, length = tf.cast(span.place, tf.float32), tf.cast(span.length, tf.float32)
+    start, stop = tf.cast(span.start, tf.float32), tf.cast(span.stop, tf.float32)
+    in_image = start + (centres - place) * (stop - start) / length
+    count = tf.cast(source_side, tf.float32)
+    in_source = in_image * count / tf.cast(image_side, tf.float32) - 0.5
+    in_source = tf.clip_by_value(in_source, 0.0, count - 1.0)
+    weights = tf.nn.relu(1.0 - tf.abs(in_source[:, None] - tf.range(count)[None, :]))
+    is_shown = (centres >= place) & (centres < place + length)
+    return weights * tf.cast(is_shown, tf.float32)[:, None]
 
 
 def mixed_views(view, other, seed):
@@ -81,7 +116,8 @@ def mixed_views(view, other, seed):
     data set shows few places.
 
     Args:
-        view: An image `[height, width, 3]` and its mask `[height, width]`.
+        view: An image `[height, width, 3]`, its mask `[height, width]`, and its soft labels if it
+            has any.
         other: The same, of another sample.
         seed: int32 `[2]`.
 
@@ -89,14 +125,16 @@ def mixed_views(view, other, seed):
         The view, of which a rectangle of any proportions and up to half of the area shows the
         same place of the other.
     """
-    (image, mask), (other_image, other_mask) = view, other
-    height, width = image.shape[:2]
+    height, width = view[0].shape[:2]
     area, shape, top, left = tf.unstack(tf.random.stateless_uniform([4], seed))
     # From as high as the share of the area to as high as the view, evenly in the logarithm.
     rows = (area / 2) ** shape
     columns = (area / 2) / rows
     inside = _inside(height, rows, top)[:, None] & _inside(width, columns, left)[None, :]
-    return tf.where(inside[..., None], other_image, image), tf.where(inside, other_mask, mask)
+    middle = SOFT_STRIDE // 2
+    soft_inside = inside[middle::SOFT_STRIDE, middle::SOFT_STRIDE, None]
+    masks = (inside[..., None], inside, soft_inside)
+    return tuple(tf.where(m, theirs, ours) for m, ours, theirs in zip(masks, view, other))
 
 
 def _inside(length: int, share, place):

@@ -1,14 +1,16 @@
-"""Splits where a data set has none."""
+"""Splits where a data set has none, or has none that can judge."""
 
 from __future__ import annotations
 
+import dataclasses
+import fnmatch
 import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from keras_bisenet.data.dataset import Sample
+from keras_bisenet.data.dataset import Dataset, Sample
 from keras_bisenet.data.pairing import OnProblem
 from keras_bisenet.data.problems import Problem
 from keras_bisenet.errors import UsageError
@@ -133,6 +135,47 @@ def hold_out_val(
         )
         splits = {"train": train, "val": val, **{k: v for k, v in splits.items() if k != "train"}}
     return splits
+
+
+def held_out(dataset: Dataset, pattern: str) -> Dataset:
+    """Divides training and validation images by their names.
+
+    Frames of one drive look alike: a validation split of frames between those of training says
+    little about streets that are new. A drive that is held out whole does.
+
+    Args:
+        dataset: A data set with a training split.
+        pattern: A part of an image's file name, such as `0006R0`, or a pattern of the whole of it
+            with `*`, `?` or `[...]`.
+
+    Returns:
+        The data set whose split `val` is the training and validation images that have the pattern,
+        and whose split `train` the training images that do not. Other splits stay.
+
+    Raises:
+        UsageError: When no image has the pattern, or none is left to train on.
+    """
+    names = pattern if set(pattern) & set("*?[") else f"*{pattern}*"
+    own = {name: dataset.splits.get(name, ()) for name in ("train", "val")}
+    held = [s for samples in own.values() for s in samples if _has(s, names)]
+    train = [sample for sample in own["train"] if not _has(sample, names)]
+    if not held:
+        example = next((sample.image.name for samples in own.values() for sample in samples), "")
+        raise UsageError(
+            f"--hold-out {pattern}: no training or validation image of {dataset.name} has such a "
+            f"name: give a part of one, such as {example}"
+        )
+    if not train:
+        raise UsageError(
+            f"--hold-out {pattern}: all {len(own['train'])} training images of {dataset.name} have "
+            "such a name, and none is left to train on: give a part of fewer names"
+        )
+    splits = {**dataset.splits, "train": tuple(train), "val": tuple(held)}
+    return dataclasses.replace(dataset, splits=splits)
+
+
+def _has(sample: Sample, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(sample.image.name, pattern)
 
 
 def _hash(stem: str) -> str:

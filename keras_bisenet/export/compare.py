@@ -113,7 +113,7 @@ def compare(
     """
     run = Run.open(run_path)
     config = run.config
-    dataset = load_dataset(config.dataset, data_dir or config.data_dir)
+    dataset = load_dataset(config.dataset, data_dir or config.data_dir, hold_out=config.hold_out)
     samples = dataset.split(split)
     if images:
         samples = [samples[i] for i in _spread(len(samples), images)]

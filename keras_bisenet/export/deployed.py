@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from keras_bisenet.models.deployment import deployment_model
 from keras_bisenet.training.run import Run
-from keras_bisenet.training.trainer import load_model
+from keras_bisenet.training.saving import load_model
 
 
 def deployed_model(run: Run, size: tuple[int, int] | None = None):

@@ -10,7 +10,7 @@ from keras_bisenet.quantization.qat import quantization_aware
 from keras_bisenet.quantization.resizes import asymmetric_resizes
 from keras_bisenet.targets import DEFAULT_TARGET, TARGETS
 from keras_bisenet.training.run import Run
-from keras_bisenet.training.trainer import load_model
+from keras_bisenet.training.saving import load_model
 
 
 def float_deployment_model(run: Run, size=None):

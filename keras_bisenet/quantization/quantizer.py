@@ -38,7 +38,7 @@ def quantize(source: Run, run: Run, config: QuantizationConfig) -> None:
 def prepare_calibration(run: Run, config: QuantizationConfig, float_miou: float | None) -> None:
     """Keeps in `run` the images that the converter will see, and the float model's mIoU."""
     training = run.config
-    dataset = load_dataset(training.dataset, training.data_dir)
+    dataset = load_dataset(training.dataset, training.data_dir, hold_out=training.hold_out)
     with progress_bar("reading images", config.calibration_images) as bar:
         images = np.stack(
             list(calibration_images(dataset, training, config.calibration_images, bar))

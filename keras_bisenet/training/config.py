@@ -8,82 +8,186 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from keras_bisenet.data.class_weights import check_class_weighting
+from keras_bisenet.class_weights import check_class_weighting
 from keras_bisenet.errors import UsageError
 from keras_bisenet.files import write_text
 from keras_bisenet.models import MODELS
 from keras_bisenet.models.family import check_size
-from keras_bisenet.targets import TARGETS
+from keras_bisenet.targets import DEFAULT_TARGET, TARGETS
+
+
+@dataclasses.dataclass(frozen=True)
+class Within:
+    """Which numbers an option takes."""
+
+    holds: Callable[[float], bool]
+    otherwise: str
+
+
+POSITIVE = Within(lambda value: value > 0, "is not positive")
+NOT_NEGATIVE = Within(lambda value: value >= 0, "is negative")
+SHARE = Within(lambda value: 0 <= value <= 1, "does not lie between 0 and 1")
+SEED = Within(lambda value: 0 <= value < 2**31, "does not lie between 0 and 2147483647")
+
+
+def option(
+    default=dataclasses.MISSING,
+    help: str = "",
+    *,
+    shown: str | None = None,
+    choices: Sequence | None = None,
+    within: Within | None = None,
+    command_line: bool = True,
+    path: bool = False,
+    **more,
+):
+    """A field of a configuration, with all that is said about it in one place.
+
+    Args:
+        default: Its default, if it has one.
+        help: What it is, for `--help` and for who reads the configuration.
+        shown: What `--help` calls the default; by default its value.
+        choices: The values it takes.
+        within: The numbers it takes.
+        command_line: Whether `keras-bisenet train` has an option for it.
+        path: Whether it is a file or a folder.
+        **more: Other arguments of `dataclasses.field`.
+    """
+    if shown is None:
+        shown = "" if default in (dataclasses.MISSING, None) else str(default)
+    metadata = {
+        "help": help,
+        "shown": shown,
+        "choices": choices,
+        "within": within,
+        "command_line": command_line,
+        "path": path,
+    }
+    return dataclasses.field(default=default, metadata=metadata, **more)
+
+
+def rest(default=dataclasses.MISSING, help: str = "", **more):
+    """A field that has no option on the command line: it is for a file of `--config`."""
+    return option(default, help, command_line=False, **more)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """All that a training run is made of. Two runs of one configuration on one machine agree.
 
-    The defaults follow the paper (Section 5.1) where it gives a value.
+    The defaults follow the paper (Section 5.1) where it gives a value. The command line's options
+    are made from these fields.
     """
 
     # --- data ---
-    dataset: str
-    data_dir: str
-    size: tuple[int, int] = (384, 480)  # height, width of the crops, and of evaluation
+    dataset: str = option(help="Name of the data set.")
+    data_dir: str = option(help="Folder of the data set.", path=True)
+    size: tuple[int, int] = option(
+        (384, 480), "Height x width of crops, and of evaluation.", shown="384x480"
+    )
+    hold_out: str | None = option(
+        None, "Validate on images with this in their name, untrained.", shown="none"
+    )
 
     # --- model ---
-    model: str = "bisenetv2"
-    model_options: dict = dataclasses.field(default_factory=dict)  # see its family
-    weights: str | None = None  # to start from: a run, a .keras file, or camvid
-    boosters: bool = True
-    precision: str = "float32"  # or mixed_bfloat16, mixed_float16
+    model: str = option("bisenetv2", f"{', '.join(MODELS)}.")
+    model_options: dict = rest(
+        help="Arguments of the network, see its family.", default_factory=dict
+    )
+    weights: str | None = option(
+        None, "To start from: a run, a .keras file, or camvid.", shown="none"
+    )
+    boosters: bool = option(True, "Four extra heads while training.", shown="")
 
     # --- augmentation ---
-    scale: tuple[float, float] = (0.75, 2.0)
-    flip: bool = True
-    jitter: float = 0.4  # the paper has none, nor what follows
-    tint: float = 0.0
-    stretch: float = 0.0
-    cutmix: float = 0.0
+    scale: tuple[float, float] = rest((0.75, 2.0), "Smallest and largest magnification.")
+    flip: bool = rest(True, "Mirror half of the views.")
+    # The paper has none of what follows.
+    jitter: float = rest(0.4, "Change of brightness, contrast and saturation.", within=SHARE)
+    tint: float = rest(0.0, "Change of the white balance.", within=SHARE)
+    stretch: float = rest(0.0, "Change of proportions.", within=SHARE)
+    cutmix: float = rest(0.0, "Share of views with a piece of another.", within=SHARE)
 
     # --- optimization ---
-    epochs: int = 200
-    batch_size: int = 8
-    accumulate: int = 1  # batches to each update
-    optimizer: str = "sgd"  # or adamw
-    learning_rate: float | None = None  # peak; None chooses by optimizer and batch
-    momentum: float = 0.9
-    weight_decay: float = 5e-4  # on convolution kernels alone
-    warmup_epochs: float = 1.0  # the paper has none; without pretrained weights it is steadier
-    power: float = 0.9  # of the polynomial decay
-    loss: str = "cross_entropy"  # or ohem
-    ohem_threshold: float = 0.7
-    ohem_share: float = 1 / 16  # at least this share of the pixels counts
-    class_weights: str = "none"  # or sqrt, enet, median, or numbers: 1,1,2.5
-    dice: float = 0.0  # factor of the Dice loss, added
-    lovasz: float = 0.0  # factor of the Lovász softmax, added
-    ema: float | None = None  # momentum of an average of the weights, such as 0.998
+    epochs: int = option(200, "Passes over the training split.", within=POSITIVE)
+    batch_size: int = option(8, "Images in a batch.", within=POSITIVE)
+    accumulate: int = option(1, "Batches to each update.", within=POSITIVE)
+    optimizer: str = option("sgd", choices=("sgd", "adamw"))
+    learning_rate: float | None = option(
+        None, "Peak.", shown="sgd: 0.05 per 16 images; adamw: 0.002", within=POSITIVE
+    )
+    momentum: float = rest(0.9, "Of SGD.", within=SHARE)
+    weight_decay: float = option(5e-4, "On convolution kernels.", within=NOT_NEGATIVE)
+    # The paper has none; without pretrained weights it is steadier.
+    warmup_epochs: float = option(1.0, shown="1", within=NOT_NEGATIVE)
+    power: float = rest(0.9, "Of the polynomial decay of the learning rate.", within=POSITIVE)
+    loss: str = option("cross_entropy", choices=("cross_entropy", "ohem"))
+    ohem_threshold: float = rest(0.7, "Probability below which a pixel is hard.", within=SHARE)
+    ohem_share: float = rest(1 / 16, "At least this share of the pixels counts.", within=SHARE)
+    class_weights: str = option("none", "none, sqrt, enet, median, or a number per class.")
+    dice: float = option(0.0, "Factor of the Dice loss, added.", shown="0", within=NOT_NEGATIVE)
+    lovasz: float = option(
+        0.0, "Factor of the Lovász softmax, added.", shown="0", within=NOT_NEGATIVE
+    )
+    ema: float | None = option(
+        None, "Momentum of an average of the weights, such as 0.998.", within=SHARE
+    )
+
+    # --- learning from a teacher ---
+    teacher: str | None = option(
+        None, "Learn also from a run, a .keras or a .tflite file.", shown="none", path=True
+    )
+    soft_labels: str | None = option(
+        None, "Learn also from the shares in a folder, a file an image.", shown="none", path=True
+    )
+    soft_weight: float = option(1.0, "Factor of what a teacher adds.", within=NOT_NEGATIVE)
+    temperature: float = option(1.0, "By which a teacher is softened.", within=POSITIVE)
+    extra: str | None = option(
+        None, "Folder of images and soft: more images, unlabelled.", shown="none", path=True
+    )
+    extra_share: float = option(0.5, "Share of a batch that they take.", within=SHARE)
+    extra_until: float = option(1.0, "Share of the epochs that have them.", within=SHARE)
+
+    # --- the step ---
+    precision: str = option(
+        "auto",
+        "auto: mixed_bfloat16 where the CPU has it.",
+        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    loss_stride: int = option(
+        2, "Stride of the logits that meet the labels; 1 as in the paper.", choices=(1, 2, 4, 8)
+    )
 
     # --- course of the run ---
-    seed: int = 0
-    validate_every: int = 1  # epochs
-    early_stop: int | None = None  # epochs without a better mIoU
+    validate_every: int = option(1, "Epochs between validations.", within=POSITIVE)
+    early_stop: int | None = option(
+        None, "Stop after so many epochs without a better mIoU.", within=POSITIVE
+    )
+    seed: int = option(0, within=SEED)
 
     def __post_init__(self):
-        _check_choice("model", self.model, MODELS)
+        if self.model not in MODELS:
+            raise UsageError(f"model: {self.model!r} is none of {', '.join(MODELS)}")
         _check_size(self.size, MODELS[self.model].stride)
-        _check_choice("precision", self.precision, ("float32", "mixed_bfloat16", "mixed_float16"))
-        _check_choice("optimizer", self.optimizer, ("sgd", "adamw"))
-        _check_choice("loss", self.loss, ("cross_entropy", "ohem"))
-        _check_positive(self, "epochs", "batch_size", "accumulate", "validate_every")
-        _check_positive(self, "learning_rate", "power", "early_stop")
-        _check_not_negative(self, "weight_decay", "warmup_epochs", "dice", "lovasz")
+        _check_fields(self)
         check_class_weighting(self.class_weights)
-        _check_share(self, "momentum", "ohem_threshold", "ohem_share", "ema")
-        _check_share(self, "jitter", "tint", "stretch", "cutmix")
-        _check_seed(self.seed)
+        if self.teacher and self.soft_labels:
+            raise UsageError("teacher and soft_labels: give one of them")
+        if self.extra and not 0 < self.extra_rows < self.batch_size:
+            raise UsageError(
+                f"extra_share: {self.extra_share} of a batch of {self.batch_size} is "
+                f"{self.extra_rows}: leave images of both kinds"
+            )
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UsageError(f"scale: {self.scale} is no range of magnifications")
+
+    @property
+    def extra_rows(self) -> int:
+        """How many images of a batch are extra ones."""
+        return round(self.extra_share * self.batch_size)
 
     @property
     def peak_learning_rate(self) -> float:
@@ -97,20 +201,17 @@ class TrainingConfig:
 class QuantizationConfig:
     """All that a quantized run adds to the training run that it came from."""
 
-    mode: str = "qat"  # or ptq
-    target: str = "cpu"
-    epochs: int = 2
-    batch_size: int = 8
-    learning_rate: float = 1e-4  # where Adam starts
-    freeze_batch_norm: bool = True  # keeps the float model's statistics
-    calibration_images: int = 100
-    seed: int = 0
+    mode: str = option("qat", choices=("qat", "ptq"))
+    target: str = option(DEFAULT_TARGET, choices=tuple(TARGETS))
+    epochs: int = option(2, within=POSITIVE)
+    batch_size: int = option(8, within=POSITIVE)
+    learning_rate: float = option(1e-4, "Where Adam starts.", within=POSITIVE)
+    freeze_batch_norm: bool = option(True, "Keep the float model's statistics.")
+    calibration_images: int = option(100, within=POSITIVE)
+    seed: int = option(0, within=SEED)
 
     def __post_init__(self):
-        _check_choice("mode", self.mode, ("qat", "ptq"))
-        _check_choice("target", self.target, TARGETS)
-        _check_positive(self, "epochs", "batch_size", "learning_rate", "calibration_images")
-        _check_seed(self.seed)
+        _check_fields(self)
 
 
 def read_config(path) -> dict:
@@ -240,31 +341,17 @@ def _check_size(size, stride: int) -> None:
         raise UsageError(f"size: {error}") from error
 
 
-def _check_choice(name: str, value: str, choices) -> None:
-    if value not in choices:
-        raise UsageError(f"{name}: {value!r} is none of {', '.join(choices)}")
+def _check_fields(config) -> None:
+    """Checks every field against its choices and its range."""
+    for field in dataclasses.fields(config):
+        value, choices, within = getattr(config, field.name), *_limits(field)
+        if value is None:
+            continue
+        if choices and value not in choices:
+            raise UsageError(f"{field.name}: {value!r} is none of {', '.join(map(str, choices))}")
+        if within and not within.holds(value):
+            raise UsageError(f"{field.name}: {value} {within.otherwise}")
 
 
-def _check_positive(config, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and value <= 0:
-            raise UsageError(f"{name}: {value} is not positive")
-
-
-def _check_not_negative(config, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) < 0:
-            raise UsageError(f"{name}: {getattr(config, name)} is negative")
-
-
-def _check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**31:
-        raise UsageError(f"seed: {seed} does not lie between 0 and 2147483647")
-
-
-def _check_share(config, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and not 0 <= value <= 1:
-            raise UsageError(f"{name}: {value} does not lie between 0 and 1")
+def _limits(field: dataclasses.Field) -> tuple:
+    return field.metadata.get("choices"), field.metadata.get("within")

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_bisenet.console import log_on_terminal
 from keras_bisenet.errors import UsageError, UserError
 
 GO_ON = "start all processes again with --resume"
@@ -145,7 +146,8 @@ def _work(sender, log: str, work: Callable, arguments: tuple, cluster: Cluster) 
             cluster.coordinator, cluster.num_processes, cluster.process_id
         )
         sender.send(("connected", None))
-        result = work(*arguments)
+        with log_on_terminal():
+            result = work(*arguments)
         jax.distributed.shutdown()  # waits for the others
         sender.send(("result", result))
     except (UserError, OSError) as error:

@@ -16,7 +16,7 @@ from PIL import Image
 from keras_bisenet.data.dataset import Dataset, Sample
 from keras_bisenet.errors import UsageError
 from keras_bisenet.imaging.letterbox import Fit, class_ids_from_logits
-from keras_bisenet.models.family import STRIDE, check_size
+from keras_bisenet.models.family import check_size
 from keras_bisenet.training.metrics import Scores, confusion_matrix
 
 
@@ -70,13 +70,14 @@ class KerasSegmenter:
         flip: bool = False,
         scales: Sequence[float] = (1.0,),
     ):
-        try:
-            check_size(size)
-        except ValueError as error:
-            raise UsageError(f"size: {error}") from error
         own_size = tuple(model.input_shape[1:3])
         if own_size not in ((None, None), tuple(size)):
             raise UsageError("size: this model takes {}x{} alone".format(*own_size))
+        self.stride = stride_of(model)
+        try:
+            check_size(size, self.stride)
+        except ValueError as error:
+            raise UsageError(f"size: {error}") from error
         self.size = tuple(size)
         self._models = {self.size: model}
         self.flip = flip
@@ -112,11 +113,36 @@ class KerasSegmenter:
 
     def _probabilities(self, image: np.ndarray, scale: float) -> np.ndarray:
         """Class probabilities at the image's own size: float32 `[height, width, N]`."""
-        size = tuple(max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in self.size)
+        size = tuple(
+            max(self.stride, round(side * scale / self.stride) * self.stride) for side in self.size
+        )
         fit = Fit.of(image.shape[:2], size)
         logits = resized_logits(self.logits(image, fit), fit)
         exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return exponents / exponents.sum(axis=-1, keepdims=True)
+
+
+def stride_of(model) -> int:
+    """How many pixels of the image the coarsest feature map of a network has for one of its own,
+    in height and in width: images' sides must be multiples of it.
+
+    Args:
+        model: A functional model of Keras 3 or tf_keras.
+    """
+    strides = {}  # by the identity of a tensor
+    for layer in model.layers:
+        inputs = layer.input if isinstance(layer.input, (list, tuple)) else [layer.input]
+        stride = max((strides.get(id(tensor), 1) for tensor in inputs), default=1)
+        strides[id(layer.output)] = max(1, round(stride * _shrinks(layer)))
+    return max(strides.values(), default=1)
+
+
+def _shrinks(layer) -> float:
+    """How many times smaller a layer's output is than its input, in height."""
+    layer = getattr(layer, "layer", layer)  # a quantization-aware model wraps its layers
+    strides, size = (getattr(layer, name, 1) for name in ("strides", "size"))
+    factor, enlarged = (v[0] if isinstance(v, (list, tuple)) else v for v in (strides, size))
+    return 1 / factor if "Transpose" in type(layer).__name__ else factor / enlarged
 
 
 class SlidingWindows:

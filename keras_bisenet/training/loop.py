@@ -25,11 +25,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from keras_bisenet.console import log
 from keras_bisenet.data.dataset import Dataset
 from keras_bisenet.data.pipeline import TrainingPipeline
 from keras_bisenet.errors import UserError
@@ -52,7 +52,7 @@ class TrainingLoop:
 
     Args:
         run: The run directory.
-        model: A compiled model; its outputs all learn from the same masks.
+        model: A compiled model that learns from images and labels as the pipeline gives them.
         pipeline: Its batches.
         dataset: Where validation images come from, the split `val`.
         segment: From a uint8 image to uint8 class ids, by the model as it stands.
@@ -91,16 +91,14 @@ class TrainingLoop:
             load_state(self._checkpoint(first_epoch), self.model)
         batches = self.pipeline.batches(first_epoch).as_numpy_iterator()
         is_main = distributed.is_main()
-        log = tf.summary.create_file_writer(str(self.run.logs)) if is_main else None
+        curves = tf.summary.create_file_writer(str(self.run.logs)) if is_main else None
         epoch = first_epoch
         while epoch < self.epochs and not self._is_stale(rows):
             epoch += 1
             loss, speed = self._train_epoch(epoch, batches)
             if epoch % self.validate_every and epoch != self.epochs:
                 if is_main:
-                    click.echo(
-                        f"epoch {epoch}/{self.epochs}  loss {loss:.4f}  {speed:.2f} images/s"
-                    )
+                    log.info(f"epoch {epoch}/{self.epochs}  loss {loss:.4f}  {speed:.2f} images/s")
                 continue
             if is_main:
                 save_state(self._checkpoint(epoch), self.model)
@@ -109,7 +107,7 @@ class TrainingLoop:
                 is_best = not rows or scores.miou > max(row["val_miou"] for row in rows)
                 rows.append(self._row(epoch, loss, speed, scores))
                 if is_main:
-                    self._write(epoch, rows, scores, is_best, log)
+                    self._write(epoch, rows, scores, is_best, curves)
         return rows
 
     def _validate(self, epoch: int) -> Scores:
@@ -120,20 +118,20 @@ class TrainingLoop:
             scores = score(self.segment, self.dataset, samples, bar)
         return Scores(scores.names, distributed.gather(scores.confusion).sum(axis=0))
 
-    def _write(self, epoch: int, rows, scores: Scores, is_best: bool, log) -> None:
+    def _write(self, epoch: int, rows, scores: Scores, is_best: bool, curves) -> None:
         """Writes what epoch `epoch` gave, and says it."""
         if is_best:
             self.save_best()
         validation = self.dataset.split("val")
         # Spread over the split: neighbours in a video look alike.
         sheet = self._draw_samples(validation[:: -(-len(validation) // NUM_SAMPLES)])
-        self._log(log, rows[-1], scores, sheet)
+        self._draw(curves, rows[-1], scores, sheet)
         if is_best:
             with replacing(self.run.samples / "best.png") as temporary:
                 Image.fromarray(sheet).save(temporary)
         self.run.write_metrics(rows)
         self._remove_checkpoints_but(epoch)
-        click.echo(
+        log.info(
             f"epoch {epoch}/{self.epochs}  loss {rows[-1]['loss']:.4f}  "
             f"val mIoU {scores.miou:.4f}{' (best)' if is_best else ''}  "
             f"{rows[-1]['images_per_second']:.2f} images/s"
@@ -142,15 +140,15 @@ class TrainingLoop:
     def _train_epoch(self, epoch: int, batches) -> tuple[float, float]:
         """One epoch; returns the mean loss and images per second."""
         steps = self.pipeline.steps_per_epoch
-        num_outputs = len(self.model.outputs)
         losses = []
         started = time.perf_counter()
         best = self.run.best_miou()
         with progress_bar(f"epoch {epoch}/{self.epochs}", steps) as bar:
             for step in range(1, steps + 1):
-                images, masks = self._next(batches)
-                targets = [masks] * num_outputs if num_outputs > 1 else masks
-                logs = self.model.train_on_batch(images, targets, return_dict=True)
+                images, labels = self._next(batches)
+                # Before Keras 3.15 the loss is an average over the batches since the last reset.
+                self.model.reset_metrics()
+                logs = self.model.train_on_batch(images, labels, return_dict=True)
                 losses.append(float(logs["loss"]))
                 if not np.isfinite(losses[-1]):
                     raise UserError(
@@ -198,16 +196,16 @@ class TrainingLoop:
         titles = ("image", "truth", "prediction")
         return contact_sheet(rows, titles, labels.names, labels.palette)
 
-    def _log(self, log, row: dict[str, float], scores: Scores, sheet: np.ndarray) -> None:
+    def _draw(self, curves, row: dict[str, float], scores: Scores, sheet: np.ndarray) -> None:
         epoch = int(row["epoch"])
-        with log.as_default():
+        with curves.as_default():
             for name, value in row.items():
                 if name != "epoch":
                     tf.summary.scalar(name, value, epoch)
             for name, value in zip(scores.names, scores.iou):
                 tf.summary.scalar(f"iou/{name}", value, epoch)
             tf.summary.image("samples", sheet[None], epoch)
-        log.flush()
+        curves.flush()
 
     def _checkpoint(self, epoch: int) -> Path:
         return self.run.checkpoints / f"epoch-{epoch:04d}.npz"

@@ -2,7 +2,8 @@
 
 Each is a function of integer class ids `[batch, height, width]`, with `VOID` where a pixel does
 not count, and logits `[batch, height, width, num_classes]`; it returns a scalar. A network with
-boosters applies the same loss to all five outputs, with equal weight (paper, Section 3.4).
+boosters applies the same loss to all five outputs, with equal weight (paper, Section 3.4), each at
+its own stride (`over_outputs`).
 """
 
 from __future__ import annotations
@@ -51,6 +52,85 @@ def make_loss(
         return total
 
     return weighted_sum
+
+
+def over_outputs(
+    loss: Callable,
+    strides: Sequence[int],
+    soft_loss: Callable | None = None,
+    soft_stride: int = 1,
+) -> Callable:
+    """The sum of a loss over a network's outputs, each against the labels at its stride.
+
+    Args:
+        loss: From class ids and logits to a scalar.
+        strides: A pixel of each output stands for so many of the labels, in height and in width.
+        soft_loss: From shares and logits to a scalar, added; None where there are no soft labels.
+        soft_stride: int. The stride of the shares.
+
+    Returns:
+        A function of labels, as the pipeline gives them, and the list of outputs.
+    """
+
+    def objective(labels, outputs):
+        if soft_loss is None:
+            return sum(
+                loss(at_stride(labels, stride), logits) for logits, stride in zip(outputs, strides)
+            )
+        total = 0.0
+        for logits, stride in zip(outputs, strides):
+            total = total + loss(at_stride(labels["class_ids"], stride), logits)
+            common = max(stride, soft_stride)
+            shares = at_stride(labels["shares"], common // soft_stride)
+            total = total + soft_loss(shares, at_stride(logits, common // stride))
+        return total
+
+    return objective
+
+
+def distillation(
+    weight: float = 1.0,
+    temperature: float = 1.0,
+    class_weights: Sequence[float] | None = None,
+) -> Callable:
+    """What a network has to learn from a teacher's shares (Hinton et al., arXiv:1503.02531).
+
+    Args:
+        weight: Factor of this loss.
+        temperature: By what logits are divided, the teacher's and the network's: above 1, the
+            classes that the teacher thinks less likely count more. The loss is multiplied by its
+            square, so that gradients stay as large.
+        class_weights: What a pixel of each class counts, in proportion to its shares; None, all
+            the same.
+
+    Returns:
+        A function of shares `[batch, height, width, num_classes]`, all 0 where a pixel has no
+        label, and logits of that shape: the mean Kullback-Leibler divergence of the pixels that
+        have one, 0 where the network agrees.
+    """
+
+    def divergence(shares, logits):
+        counted = ops.cast(ops.sum(shares, axis=-1) > 0, "float32")
+        if class_weights:
+            weights = ops.convert_to_tensor([float(w) for w in class_weights], "float32")
+            counted = counted * ops.sum(shares * weights, axis=-1)
+        # Shares to the power of 1 / T, made to sum to 1, are the softmax of logits / T.
+        shares = ops.power(shares, 1.0 / temperature)
+        total = ops.sum(shares, axis=-1, keepdims=True)
+        shares = shares / ops.where(total > 0, total, 1.0)
+        predicted = ops.log_softmax(ops.cast(logits, "float32") / temperature, axis=-1)
+        known = ops.log(ops.where(shares > 0, shares, 1.0))
+        losses = ops.sum(shares * (known - predicted), axis=-1)
+        return weight * temperature**2 * _weighted_mean(losses, counted)
+
+    return divergence
+
+
+def at_stride(pixels, stride: int):
+    """The pixel in the middle of each `stride` x `stride` block: `[batch, height, width, ...]`."""
+    if stride == 1:
+        return pixels
+    return pixels[:, stride // 2 :: stride, stride // 2 :: stride]
 
 
 def cross_entropy(class_ids, logits):

@@ -32,6 +32,10 @@ from keras_bisenet.training.config import (
     write_config,
 )
 
+BEFORE = {"precision": "float32", "loss_stride": 1}
+"""What runs did whose configuration does not say, since it was written before there was a choice:
+they go on as they began."""
+
 
 class Run:
     """A run directory at `path`, existing or to be made."""
@@ -88,7 +92,8 @@ class Run:
     @property
     def config(self) -> TrainingConfig:
         """The configuration that the float model was trained with."""
-        return make_config(TrainingConfig, read_config(self.config_file), str(self.config_file))
+        values = {**BEFORE, **read_config(self.config_file)}
+        return make_config(TrainingConfig, values, str(self.config_file))
 
     @property
     def label_map(self) -> LabelMap:

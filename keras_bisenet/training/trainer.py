@@ -8,31 +8,40 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from pathlib import Path
+from collections.abc import Callable
 
-import click
 import keras
 
+from keras_bisenet.class_weights import class_weights
+from keras_bisenet.console import log
 from keras_bisenet.data import load_dataset
-from keras_bisenet.data.augmentation import Augmentation
-from keras_bisenet.data.class_weights import class_weights
-from keras_bisenet.data.pipeline import TrainingPipeline
-from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.files import replacing
+from keras_bisenet.data.augmentation import SOFT_STRIDE, Augmentation
+from keras_bisenet.data.pipeline import Extra, TrainingPipeline
+from keras_bisenet.data.soft_labels import SoftLabels
+from keras_bisenet.errors import UserError
 from keras_bisenet.models import build_model
+from keras_bisenet.models.deployment import copy_weights
 from keras_bisenet.progress import progress_bar
 from keras_bisenet.training import distributed
-from keras_bisenet.training.config import TrainingConfig
+from keras_bisenet.training.config import TrainingConfig, write_config
+from keras_bisenet.training.devices import suitable_precision, use_all_devices
+from keras_bisenet.training.distillation import open_sources
+from keras_bisenet.training.ema import averaged_weights
 from keras_bisenet.training.evaluation import KerasSegmenter
+from keras_bisenet.training.keras_settings import keras_settings
 from keras_bisenet.training.loop import TrainingLoop
-from keras_bisenet.training.losses import make_loss
+from keras_bisenet.training.losses import distillation, make_loss, over_outputs
 from keras_bisenet.training.optimizers import WarmupPolynomialDecay, make_optimizer
 from keras_bisenet.training.run import Run
+from keras_bisenet.training.saving import load_model, save_model
+from keras_bisenet.training.step import training_model
 from keras_bisenet.training.weights import copy_trained, find_weights
 
 
 def train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
     """Trains what `config` says into `run`, from its newest checkpoint if it has one.
+
+    Keras' global settings are the caller's again when it returns.
 
     Returns:
         The rows of `metrics.csv`.
@@ -40,28 +49,56 @@ def train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
     Raises:
         UserError: When the data is missing or bad.
     """
+    with keras_settings(config.seed):
+        return _train(settled(config, run), run)
+
+
+def settled(config: TrainingConfig, run: Run) -> TrainingConfig:
+    """The configuration with the precision that `auto` means, written into the run.
+
+    A run that goes on keeps the precision that it began with, whatever this machine suits.
+    """
+    if config.precision != "auto":
+        return config
+    has_file = run.config_file.is_file()
+    precision = run.config.precision if has_file else "auto"
+    if precision == "auto":
+        precision, reason = suitable_precision()
+        if distributed.is_main():
+            log.info("computing in %s: %s", precision, reason)
+    config = dataclasses.replace(config, precision=precision)
+    if has_file and distributed.is_main():
+        write_config(run.config_file, config)
+    return config
+
+
+def _train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
+    dataset = load_dataset(config.dataset, config.data_dir, hold_out=config.hold_out)
+    # A teacher answers on one device, before the batches are shared.
+    soft, extra = open_sources(config, run, dataset)
     use_all_devices(config.batch_size)
-    keras.config.set_dtype_policy(config.precision)
-    keras.utils.set_random_seed(config.seed)
     dataset, pipeline = open_pipeline(
         config,
         config.batch_size,
         config.seed,
         Augmentation.of(config),
         distributed.share(),
+        soft,
+        extra,
     )
     distributed.check_same(
         configuration=dataclasses.replace(config, data_dir=""),
         data_set=(dataset.label_map, [sample.image.name for sample in pipeline.samples]),
         run_directory=run.read_metrics(),
     )
-    model = build_model(
+    plain = build_model(
         config.model,
         dataset.label_map.num_classes,
         **{**config.model_options, "boosters": config.boosters},
     )
     if config.weights and not run.read_metrics():
-        start_from(config.weights, model)
+        start_from(config.weights, plain)
+    model = training_model(plain, config.precision, config.loss_stride)
     # Where gradients accumulate, Keras asks the schedule by the number of batches, not of updates.
     schedule = WarmupPolynomialDecay(
         config.peak_learning_rate,
@@ -69,10 +106,11 @@ def train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
         warmup_steps=round(config.warmup_epochs * pipeline.steps_per_epoch),
         power=config.power,
     )
-    compile_model(model, config, schedule, configured_loss(config, pipeline))
-    # Shares its weights with the model, and leaves the boosters out.
-    inference = keras.Model(model.inputs, model.outputs[0], name=config.model.replace("-", "_"))
-    evaluating = averaged_weights(model, config)
+    soft_loss = configured_soft_loss(config, pipeline) if soft or extra else None
+    compile_model(model, config, schedule, configured_loss(config, pipeline), soft_loss)
+    # What is validated and saved: float32, without boosters, at the image's size.
+    inference = keras.Model(plain.inputs, plain.outputs[0], name=config.model.replace("-", "_"))
+    evaluating = brought_into(inference, model)
     if distributed.share()[1] > 1:
         inference, evaluating = distributed.on_this_process_alone(inference, evaluating)
     loop = TrainingLoop(
@@ -91,20 +129,37 @@ def train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
     return loop()
 
 
+def brought_into(inference, model) -> Callable[[], contextlib.AbstractContextManager]:
+    """A context manager factory: brings a model's weights, averaged if it averages them, into the
+    plain graph that is validated and saved."""
+    averaged = averaged_weights(model)
+
+    @contextlib.contextmanager
+    def brought():
+        with averaged():
+            copy_weights(model, inference)
+        yield
+
+    return brought
+
+
 def open_pipeline(
     config: TrainingConfig,
     batch_size: int,
     seed: int,
     augmentation: Augmentation,
     share: tuple[int, int] = (0, 1),
+    soft: SoftLabels | None = None,
+    extra: Extra | None = None,
 ):
     """The data set, and batches of its training split, read ahead where they fit in memory."""
-    dataset = load_dataset(config.dataset, config.data_dir)
+    dataset = load_dataset(config.dataset, config.data_dir, hold_out=config.hold_out)
     samples = dataset.split("train")
     pipeline = TrainingPipeline(
-        dataset, samples, config.size, batch_size, seed, augmentation, share
+        dataset, samples, config.size, batch_size, seed, augmentation, share, soft, extra
     )
-    with progress_bar("reading images", len(samples)) as bar:
+    num_extra = len(extra.samples) if extra else 0
+    with progress_bar("reading images", len(samples) + num_extra) as bar:
         pipeline.preload(bar)
     return dataset, pipeline
 
@@ -127,7 +182,7 @@ def start_from(source: str, model) -> None:
             f"{path}: the weights of another model ({error}): choose its --model and options"
         ) from error
     is_new_head = "head_logits" in fresh
-    click.echo(f"starting from {path}" + (", with a new head" if is_new_head else ""))
+    log.info("starting from %s%s", path, ", with a new head" if is_new_head else "")
 
 
 def configured_loss(config: TrainingConfig, pipeline: TrainingPipeline):
@@ -136,12 +191,9 @@ def configured_loss(config: TrainingConfig, pipeline: TrainingPipeline):
     Raises:
         UsageError: When the class weights do not fit the classes.
     """
-    needs_pixels = config.class_weights != "none"
     return make_loss(
         config.loss,
-        class_weights=class_weights(config.class_weights, pipeline.count_pixels())
-        if needs_pixels
-        else None,
+        class_weights=configured_class_weights(config, pipeline),
         ohem_threshold=config.ohem_threshold,
         ohem_share=config.ohem_share,
         dice=config.dice,
@@ -149,8 +201,21 @@ def configured_loss(config: TrainingConfig, pipeline: TrainingPipeline):
     )
 
 
-def compile_model(model, config: TrainingConfig, schedule, loss) -> None:
-    """Gives the model its loss on every output, and a built optimizer."""
+def configured_soft_loss(config: TrainingConfig, pipeline: TrainingPipeline):
+    """The loss that `config` describes for soft labels, with the class weights of the others."""
+    weights = configured_class_weights(config, pipeline)
+    return distillation(config.soft_weight, config.temperature, weights)
+
+
+def configured_class_weights(config: TrainingConfig, pipeline: TrainingPipeline):
+    """What a pixel of each class counts; None, all the same."""
+    if config.class_weights == "none":
+        return None
+    return class_weights(config.class_weights, pipeline.count_pixels())
+
+
+def compile_model(model, config: TrainingConfig, schedule, loss, soft_loss=None) -> None:
+    """Gives a `TrainingModel` what it learns by, and a built optimizer."""
     optimizer = make_optimizer(
         config.optimizer,
         schedule,
@@ -160,67 +225,6 @@ def compile_model(model, config: TrainingConfig, schedule, loss) -> None:
         accumulate=config.accumulate,
         trainable_variables=model.trainable_variables,
     )
-    model.compile(optimizer=optimizer, loss=[loss] * len(model.outputs))
+    model.objective = over_outputs(loss, model.strides, soft_loss, SOFT_STRIDE)
+    model.compile(optimizer=optimizer)
     model.optimizer.build(model.trainable_variables)
-
-
-def save_model(model, path: Path) -> None:
-    """Writes a `.keras` file, whole or not at all."""
-    with replacing(path) as temporary:
-        model.save(temporary)
-
-
-def load_model(path):
-    """Reads a `.keras` file.
-
-    Raises:
-        UserError: When there is none, or it is damaged.
-    """
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError) as error:
-        raise UserError(f"{path}: no readable .keras model ({error})") from error
-
-
-def use_all_devices(batch_size: int) -> None:
-    """Shares batches between all devices of all processes, where the backend is JAX.
-
-    Raises:
-        UsageError: When a batch does not divide among them.
-    """
-    devices = keras.distribution.list_devices() if keras.backend.backend() == "jax" else []
-    if len(devices) <= 1:
-        return
-    if batch_size % len(devices):
-        raise UsageError(
-            f"a batch of {batch_size} does not divide among {len(devices)} devices: "
-            f"choose a --batch-size that is a multiple of {len(devices)}"
-        )
-    keras.distribution.set_distribution(keras.distribution.DataParallel())
-    if distributed.is_main():
-        processes = distributed.share()[1]
-        where = f" of {processes} processes" if processes > 1 else ""
-        click.echo(f"training on {len(devices)} devices{where}")
-
-
-def averaged_weights(model, config: TrainingConfig):
-    """A context manager factory: the averaged weights are in the model while it is open."""
-    if config.ema is None:
-        return contextlib.nullcontext
-
-    @contextlib.contextmanager
-    def averaged():
-        # Keras' own SwapEMAWeights swaps by adding and subtracting. That rounds, and a resumed run
-        # would no longer be the uninterrupted one.
-        weights = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_variables]
-        model.optimizer.finalize_variable_values(model.trainable_variables)
-        for variable in model.trainable_variables:
-            # On JAX it now has the optimizer's own buffer, which predicting would take from it.
-            variable.assign(keras.ops.copy(variable))
-        try:
-            yield
-        finally:
-            for variable, weight in zip(model.trainable_variables, weights):
-                variable.assign(weight)
-
-    return averaged

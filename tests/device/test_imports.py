@@ -28,7 +28,7 @@ LAYERS = (
     ("targets",),
     ("runtime",),
     ("lite",),
-    ("imaging",),
+    ("class_weights", "imaging"),
     ("pretrained",),
     ("console", "files", "label_map", "progress"),
     ("errors", "version"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -100,9 +101,10 @@ def test_values_are_given_their_types():
         ({"loss": "dice"}, "loss: 'dice' is none of cross_entropy, ohem"),
         (
             {"precision": "int8"},
-            "precision: 'int8' is none of float32, mixed_bfloat16, mixed_float16",
+            "precision: 'int8' is none of auto, float32, mixed_bfloat16, mixed_float16",
         ),
         ({"early_stop": 0}, "early_stop: 0 is not positive"),
+        ({"loss_stride": 3}, "loss_stride: 3 is none of 1, 2, 4, 8"),
         ({"weight_decay": -1}, "weight_decay: -1.0 is negative"),
         ({"seed": -1}, "seed: -1 does not lie between 0 and 2147483647"),
         (
@@ -248,3 +250,53 @@ def test_options_win_over_the_file(tmp_path, streets):
     path.write_text(f"dataset: streets\ndata_dir: {streets}\nsize: 100x96\nepochs: 0\n")
     code, line = train(tmp_path, "--config", path, "--size", "64x96")
     assert (code, line) == (2, f"Error: {path}: epochs: 0 is not positive")
+
+
+# === One place for what is said about an option ===
+
+
+def test_the_command_lines_options_are_the_fields():
+    from keras_bisenet.cli.train import command
+
+    options = {parameter.name: parameter for parameter in command.params}
+    given = command.make_context("train", ["--run", "runs/a"]).params
+    own = {"run_dir", "config_file", "resume", "coordinator", "num_processes", "process_id"}
+    fields = {field.name: field for field in dataclasses.fields(TrainingConfig)}
+    assert set(options) - own == {n for n, f in fields.items() if f.metadata["command_line"]}
+    for name in set(options) - own:
+        found, about = options[name], fields[name].metadata
+        assert given[name] is None  # what is not given is no wish
+        assert about["help"] in found.help and f"[{about['shown']}]" in found.help + "[]"
+        if about["choices"] and isinstance(about["choices"][0], str):
+            assert tuple(found.type.choices) == about["choices"]
+    assert [options[n].type.name for n in ("size", "epochs", "ema", "data_dir", "model")] == [
+        "HxW",
+        "integer",
+        "float",
+        "path",
+        "text",
+    ]
+    assert options["boosters"].secondary_opts == ["--no-boosters"]
+
+
+@pytest.mark.parametrize("kind", [TrainingConfig, QuantizationConfig])
+def test_every_field_keeps_its_own_limits(kind):
+    """A default lies within them, and each says what else it takes."""
+    for field in dataclasses.fields(kind):
+        about = field.metadata
+        assert (
+            about["help"]
+            or about["choices"]
+            or field.name
+            in (
+                "warmup_epochs",
+                "seed",
+                "epochs",
+                "batch_size",
+                "calibration_images",
+            )
+        )
+        if field.default in (dataclasses.MISSING, None):
+            continue
+        assert not about["choices"] or field.default in about["choices"]
+        assert not about["within"] or about["within"].holds(field.default)

@@ -450,3 +450,51 @@ def test_a_data_set_and_its_errors_can_be_sent_to_other_processes(data):
     error = sample_error(data)
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.problem, copy.found) == (str(error), error.problem, (99,))
+
+
+# === Held out by a part of the name ===
+
+
+def test_held_out_images_are_kept_from_training_and_judge(streets):
+    """Of the training split by name, and of the validation split those that have it too."""
+    own = load_dataset("streets", streets)
+    dataset = load_dataset("streets", streets, hold_out="00002")
+    names = {
+        split: [f"{s.image.parent.name}/{s.image.stem[-1]}" for s in samples]
+        for split, samples in dataset.splits.items()
+    }
+    assert names["train"] == [f"train/{i}" for i in (0, 1, 3, 4, 5, 6, 7)]
+    assert names["val"] == ["train/2", "val/2"]
+    assert dataset.split("test") == own.split("test")
+
+
+def test_a_part_of_a_name_or_a_pattern_of_the_whole(streets):
+    for pattern, number in (("00003", 1), ("street_0000[3-5].png", 3), ("*7.png", 1)):
+        dataset = load_dataset("streets", streets, hold_out=pattern)
+        held = dataset.split("val")
+        assert len(dataset.split("train")) == 8 - number
+        assert not set(held) & set(dataset.split("train"))
+        assert {s.image.parent.name for s in held} <= {"train", "val"}
+        assert sum(s.image.parent.name == "train" for s in held) == number
+    assert load_dataset("streets", streets, hold_out="") == load_dataset("streets", streets)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        (
+            "Seq05VD",
+            "--hold-out Seq05VD: no training or validation image of streets has such a name: give "
+            "a part of one, such as street_00000.png",
+        ),
+        (
+            "street",
+            "--hold-out street: all 8 training images of streets have such a name, and none is "
+            "left to train on: give a part of fewer names",
+        ),
+    ],
+)
+def test_a_hold_out_that_leaves_nothing(streets, pattern, message):
+    with pytest.raises(UsageError) as caught:
+        load_dataset("streets", streets, hold_out=pattern)
+    assert str(caught.value) == message

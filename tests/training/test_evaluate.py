@@ -26,7 +26,7 @@ from keras_bisenet.training.evaluation import (
     score,
     window_starts,
 )
-from keras_bisenet.training.trainer import load_model
+from keras_bisenet.training.saving import load_model
 
 LABELS = LabelMap(("a", "b", "c"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from keras_bisenet.data.class_weights import class_weights
+from keras_bisenet.class_weights import class_weights
 from keras_bisenet.errors import UsageError
 from keras_bisenet.label_map import VOID
 from keras_bisenet.training.losses import (

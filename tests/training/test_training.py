@@ -6,9 +6,11 @@ Most of a run's seconds go by before its first step, so the tests share runs.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from tensorflow.python.summary.summary_iterator import summary_iterator
 import keras_bisenet
 from keras_bisenet import files
 from keras_bisenet.cli import main
+from keras_bisenet.console import log_on_terminal
 from keras_bisenet.data import load_dataset
 from keras_bisenet.data.pipeline import TrainingPipeline
 from keras_bisenet.data.streets import generate_streets
@@ -32,12 +35,15 @@ from keras_bisenet.errors import UserError
 from keras_bisenet.models import build_model
 from keras_bisenet.training.checkpoint import load_state, save_state
 from keras_bisenet.training.config import write_config
+from keras_bisenet.training.ema import averaged_weights
 from keras_bisenet.training.evaluation import KerasSegmenter, score
 from keras_bisenet.training.loop import TrainingLoop
 from keras_bisenet.training.losses import cross_entropy
 from keras_bisenet.training.optimizers import WarmupPolynomialDecay
 from keras_bisenet.training.run import Run
-from keras_bisenet.training.trainer import averaged_weights, compile_model, load_model, save_model
+from keras_bisenet.training.saving import load_model, save_model
+from keras_bisenet.training.step import training_model
+from keras_bisenet.training.trainer import compile_model
 
 ROOT = Path(keras_bisenet.__file__).parents[1]
 EPOCHS = 14
@@ -48,9 +54,24 @@ EPOCH_LINE = re.compile(r"epoch (\d+)/\d+  loss")
 
 
 @pytest.fixture(scope="module")
-def config(tiny):
-    """All the state that a run can have, momentum and averaged weights, and a quick start."""
-    return tiny(epochs=EPOCHS, learning_rate=0.05, ema=0.9, boosters=False)
+def config(tiny, streets, tmp_path_factory):
+    """All the state that a run can have: momentum, averaged weights, a teacher, and extra images
+    in the first half of its epochs."""
+    folder = tmp_path_factory.mktemp("sources")
+    keras.utils.set_random_seed(1)
+    save_model(build_model("bisenetv2", 11, **tiny().model_options), folder / "teacher.keras")
+    shutil.copytree(streets / "test", folder / "extra")
+    return tiny(
+        epochs=EPOCHS,
+        learning_rate=0.05,
+        ema=0.9,
+        boosters=False,
+        teacher=str(folder / "teacher.keras"),
+        soft_weight=0.2,
+        extra=str(folder / "extra"),
+        extra_share=0.25,
+        extra_until=0.5,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +102,18 @@ def test_a_run_directory_holds_what_its_result_came_from(run, config):
     assert sorted(path.name for path in run.path.iterdir()) == [
         "checkpoints",
         "config.yaml",
+        "extra-soft",
         "label_map.json",
         "logs",
         "metrics.csv",
         "model.keras",
         "samples",
+        "soft",
     ]
-    assert run.config == config
+    assert len(list((run.path / "soft").iterdir())) == 8
+    assert len(list((run.path / "extra-soft").iterdir())) == 3
+    assert run.config.precision in ("float32", "mixed_bfloat16")  # what `auto` meant here
+    assert run.config == dataclasses.replace(config, precision=run.config.precision)
     assert run.label_map == load_dataset(config.dataset, config.data_dir).label_map
     assert run.quantization is None
     assert [path.name for path in run.checkpoints.iterdir()] == [f"epoch-{EPOCHS:04d}.npz"]
@@ -142,7 +168,7 @@ def test_boosters_train_and_are_left_behind(float_run):
 
 
 def test_averaged_weights_are_in_the_model_while_it_is_evaluated(config):
-    model = build_model(config.model, 11, **config.model_options)
+    model = training_model(build_model(config.model, 11, **config.model_options))
     compile_model(model, config, WarmupPolynomialDecay(1.0, 10), cross_entropy)
     weight = model.trainable_variables[0]
     values = []
@@ -151,7 +177,7 @@ def test_averaged_weights_are_in_the_model_while_it_is_evaluated(config):
         values.append(keras.ops.convert_to_numpy(weight))
     average = 0.9 * (0.9 * values[0] + 0.1 * values[1]) + 0.1 * values[2]
     before = model.get_weights()
-    with averaged_weights(model, config)():
+    with averaged_weights(model)():
         np.testing.assert_allclose(weight, average, rtol=0, atol=1e-5)
     assert_same_arrays(model.get_weights(), before)
 
@@ -321,14 +347,14 @@ def test_other_choices_in_one_run(tmp_path, tiny, trained):
     expected = WarmupPolynomialDecay(0.01, 6, 2)(5)
     assert rows[-1]["learning_rate"] == pytest.approx(float(expected))
     model = load_model(run.model_file)
-    assert model.get_layer("detail_s1_1").compute_dtype == "bfloat16"
-    assert model.get_layer("detail_s1_1").kernel.dtype == "float32"
+    # It learnt in bfloat16, and is a plain float32 graph.
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
 
 
 def test_accumulating_follows_the_schedule_to_its_end(tiny):
     """Two batches to an update: the optimizer's own learning rate, not the log's."""
     config = tiny(accumulate=2, boosters=False)
-    model = build_model(config.model, 11, (64, 96, 3), **config.model_options)
+    model = training_model(build_model(config.model, 11, (64, 96, 3), **config.model_options))
     schedule = WarmupPolynomialDecay(0.1, total_steps=8, power=1.0)
     compile_model(model, config, schedule, cross_entropy)
     rates = []
@@ -410,10 +436,41 @@ def test_the_best_model_is_kept_and_no_better_one_stops_early(tmp_path, tiny):
 
 
 def test_validation_every_few_epochs_and_after_the_last(tmp_path, tiny, capsys):
-    rows = one_layer_loop(tmp_path / "run", tiny(epochs=5), validate_every=2)()
+    with log_on_terminal():
+        rows = one_layer_loop(tmp_path / "run", tiny(epochs=5), validate_every=2)()
     assert [row["epoch"] for row in rows] == [2, 4, 5]
     lines = capsys.readouterr().out.splitlines()
     assert [" mIoU " in line for line in lines] == [False, True, False, True, True]
+
+
+# === What a batch's loss is, on every Keras ===
+
+
+def test_the_loss_of_an_epoch_is_the_mean_of_its_batches(tmp_path, tiny):
+    """Before Keras 3.15 `train_on_batch` returned the average of all batches since compiling: 1,
+    2.5 and 4.67 for batches of 1, 4 and 9."""
+    config = tiny(epochs=2)
+    loop = one_layer_loop(tmp_path / "run", config)
+    batches = []
+
+    def squares(class_ids, logits):
+        """1 in the first batch, then 4, 9, 16."""
+        steps = keras.ops.cast(loop.model.optimizer.iterations + 1, "float32")
+        return steps**2 + 0 * keras.ops.sum(logits)
+
+    loop.model.compile(keras.optimizers.SGD(0.1), loss=[squares])
+    loop.model.optimizer.build(loop.model.trainable_variables)
+    train_on_batch = loop.model.train_on_batch
+
+    def seen(*arguments, **options):
+        logs = train_on_batch(*arguments, **options)
+        batches.append(float(logs["loss"]))
+        return logs
+
+    loop.model.train_on_batch = seen
+    rows = loop()
+    assert batches == [1, 4, 9, 16]
+    assert [row["loss"] for row in rows] == [2.5, 12.5]
 
 
 # === What goes wrong ===
@@ -467,13 +524,14 @@ def test_resume_refuses_other_options_and_no_run(tmp_path, run):
 
 def test_damaged_and_foreign_checkpoints_are_refused(tmp_path, tiny):
     config = tiny(boosters=False)
-    model = build_model(config.model, 11, **config.model_options)
+    model = training_model(build_model(config.model, 11, **config.model_options))
     compile_model(model, config, WarmupPolynomialDecay(0.1, 10), cross_entropy)
     path = tmp_path / "epoch-0001.npz"
     save_state(path, model)
     load_state(path, model)
 
-    other = build_model(config.model, 11, **{**config.model_options, "head_width": 16})
+    options = {**config.model_options, "head_width": 16}
+    other = training_model(build_model(config.model, 11, **options))
     compile_model(other, config, WarmupPolynomialDecay(0.1, 10), cross_entropy)
     with pytest.raises(UserError, match=f"^{path}: the checkpoint of another model: start a new"):
         load_state(path, other)
@@ -511,7 +569,7 @@ def test_a_full_disk_leaves_the_file_before_as_it_was(small_disk, tiny):
     assert (small_disk / "notes.txt").read_text() == "first"
 
     config = tiny(boosters=False)
-    model = build_model(config.model, 11, **config.model_options)
+    model = training_model(build_model(config.model, 11, **config.model_options))
     compile_model(model, config, WarmupPolynomialDecay(0.1, 10), cross_entropy)
     for name in ("epoch-0001.npz", "model.keras"):
         (small_disk / name).write_bytes(b"the one before")

@@ -11,7 +11,8 @@ from keras_bisenet.cli import main
 from keras_bisenet.errors import UserError
 from keras_bisenet.models.bisenetv2 import bisenetv2
 from keras_bisenet.training.run import Run
-from keras_bisenet.training.trainer import load_model, start_from
+from keras_bisenet.training.saving import load_model
+from keras_bisenet.training.trainer import start_from
 from keras_bisenet.training.weights import copy_trained, find_weights
 
 SMALL = {"alpha": 0.125, "head_width": 8}

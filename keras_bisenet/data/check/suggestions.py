@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_bisenet.class_weights import class_weights
 from keras_bisenet.data.check.issue import Issue
 from keras_bisenet.data.check.split_statistics import SplitStatistics
-from keras_bisenet.data.class_weights import class_weights
 from keras_bisenet.data.dataset import Dataset
 from keras_bisenet.label_map import VOID
 

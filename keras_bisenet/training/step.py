@@ -1,0 +1,137 @@
+"""The training step, made fast: the graph that learns, beside the plain graph that is saved.
+
+A model is a plain float32 graph whose heads enlarge their logits to the image's size. A CPU learns
+the same from less, about twice as fast:
+
+- the logits of the main head are compared with the labels at `loss_stride`, and those of the
+  boosters at their own stride: a class score for every pixel of the image costs more than the
+  convolutions before it, and bilinear interpolation adds nothing to what it interpolates;
+- convolutions compute in bfloat16 where the precision says so, from float32 weights;
+- on TensorFlow, batch normalization is the fused kernel. Keras 3 has the plain formula alone, whose
+  five passes over memory take longer than the convolution before it.
+
+`training_model` rewrites the plain graph to that end. Layers keep their names, and weights move
+between the two graphs by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+from keras import ops
+
+from keras_bisenet.models.deployment import copy_weights
+
+SPATIAL = 4
+"""Dimensions of a batch of feature maps."""
+
+
+class TrainingModel(keras.Model):
+    """A functional model that learns by one function of labels and outputs.
+
+    Keras' own `compile(loss=[...])` wants labels for every output; here all share them.
+
+    Attributes:
+        strides: A pixel of each output stands for so many of the image, in height and in width.
+        objective: From labels, as the pipeline gives them, and the outputs to a scalar.
+    """
+
+    strides: tuple[int, ...]
+    objective: Callable
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return self.objective(y, y_pred if isinstance(y_pred, (list, tuple)) else [y_pred])
+
+
+def training_model(plain, precision: str = "float32", loss_stride: int = 1) -> TrainingModel:
+    """Rewrites a model for training.
+
+    Args:
+        plain: A float32 model of Keras 3 with one output, or one and boosters'. An output that
+            ends in an upsampling layer without weights may be cut short; another is left alone.
+        precision: Name of the dtype policy in which layers compute.
+        loss_stride: int. Logits of the first output are enlarged to this stride and no further,
+            those of the others not at all; 1 leaves every head as it is.
+
+    Returns:
+        A model with `plain`'s weights, and its layers' names.
+    """
+    copy = keras.models.clone_model(plain, clone_function=_layer_of(precision))
+    outputs, strides = [], []
+    for i, name in enumerate(plain.output_names):
+        output, stride = _shortened(copy.get_layer(name), loss_stride, is_main=i == 0)
+        outputs.append(output)
+        strides.append(stride)
+    model = TrainingModel(copy.inputs, outputs, name=plain.name)
+    model.strides = tuple(strides)
+    copy_weights(plain, model)
+    return model
+
+
+def _layer_of(precision: str) -> Callable:
+    """A function that makes a layer's like, which computes in `precision`."""
+
+    def clone(layer):
+        kind, config = type(layer), layer.get_config()
+        if kind is keras.layers.InputLayer:
+            return kind.from_config(config)
+        if kind is keras.layers.BatchNormalization and _has_fused_kernel(layer):
+            kind = FusedBatchNormalization
+        return kind.from_config({**config, "dtype": precision})
+
+    return clone
+
+
+def _shortened(last, loss_stride: int, is_main: bool):
+    """The output that `last` ends, enlarged no further than need be, and its stride."""
+    is_plain = isinstance(last, keras.layers.UpSampling2D) and last.size[0] == last.size[1]
+    if loss_stride == 1 or not is_plain:
+        return last.output, 1
+    factor = last.size[0]
+    if not is_main or factor <= loss_stride:
+        return last.input, factor
+    if factor % loss_stride:
+        return last.output, 1
+    # The scores that decide between classes are compared in float32.
+    config = {**last.get_config(), "size": factor // loss_stride, "dtype": "float32"}
+    return keras.layers.UpSampling2D.from_config(config)(last.input), loss_stride
+
+
+def _has_fused_kernel(layer) -> bool:
+    return (
+        keras.backend.backend() == "tensorflow"
+        and len(layer.input.shape) == SPATIAL
+        and layer.axis in (-1, SPATIAL - 1)
+        and layer.scale
+        and layer.center
+    )
+
+
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalization of feature maps by TensorFlow's fused kernel, while it trains.
+
+    The same weights, and the same numbers up to rounding: the kernel's unbiased variance is brought
+    back to that of the batch, as Keras 3 averages it.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        if not (training and self.trainable):
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow as tf
+
+        normalized, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=ops.cast(self.gamma, "float32"),
+            offset=ops.cast(self.beta, "float32"),
+            mean=tf.zeros([0]),  # of the batch, not given
+            variance=tf.zeros([0]),
+            epsilon=self.epsilon,
+            exponential_avg_factor=1.0,
+            is_training=True,
+        )
+        count = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], tf.float32)
+        variance = variance * tf.maximum(count - 1.0, 1.0) / count
+        for average, of_batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            average.assign(average * self.momentum + of_batch * (1.0 - self.momentum))
+        return normalized

@@ -1,0 +1,141 @@
+"""The fast training step: the same function as the plain graph, from less work."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from keras_bisenet.models import build_model
+from keras_bisenet.models.deployment import copy_weights
+from keras_bisenet.training.losses import at_stride, cross_entropy, over_outputs
+from keras_bisenet.training.step import FusedBatchNormalization, training_model
+
+OPTIONS = {"alpha": 0.125, "head_width": 8, "boosters": True}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    keras.utils.set_random_seed(0)
+    return build_model("bisenetv2", 11, (64, 96, 3), **OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def fast(plain):
+    return training_model(plain, loss_stride=2)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    random = np.random.default_rng(0)
+    return random.random((2, 64, 96, 3), np.float32), random.integers(0, 11, (2, 64, 96), np.int32)
+
+
+@pytest.fixture(scope="module")
+def whole(plain):
+    return training_model(plain)
+
+
+def test_heads_are_enlarged_no_further_than_need_be(plain, fast, whole):
+    assert fast.strides == (2, 4, 8, 16, 32)
+    assert [output.shape[1:] for output in fast.outputs] == [
+        (64 // stride, 96 // stride, 11) for stride in fast.strides
+    ]
+    assert whole.strides == (1, 1, 1, 1, 1)
+    assert [output.shape for output in whole.outputs] == [output.shape for output in plain.outputs]
+    assert training_model(plain, loss_stride=8).strides == (8, 4, 8, 16, 32)
+
+
+def test_upsampling_that_learns_is_left_alone():
+    plain = build_model("bisenetv2", 11, (64, 96, 3), upsampling="transposed", **OPTIONS)
+    assert training_model(plain, loss_stride=2).strides == (1, 1, 1, 1, 1)
+
+
+def test_weights_keep_their_names(plain, fast, whole):
+    values = {variable.path: variable for variable in plain.variables}
+    assert {variable.path for variable in fast.variables} == set(values)
+    for variable in fast.variables:
+        np.testing.assert_array_equal(variable, values[variable.path])
+    # By number a checkpoint lists them, also one of a run that trained the plain graph.
+    assert [v.path for v in whole.variables] == list(values)
+
+
+def test_small_logits_are_the_plain_graphs(plain, fast, batch):
+    """What the heads compute before they enlarge it."""
+    ours = fast.predict_on_batch(batch[0])
+    for stride, logits, name in zip(fast.strides, ours, plain.output_names):
+        last = plain.get_layer(name)
+        own = keras.Model(plain.input, last.input).predict_on_batch(batch[0])
+        if stride == 2:
+            own = keras.layers.UpSampling2D(4, interpolation="bilinear")(own)
+        np.testing.assert_allclose(logits, own, rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_at_full_stride_is_the_plain_graphs(plain, whole, batch):
+    """The fused kernel: the same loss, gradients and statistics up to rounding."""
+    ours, theirs = whole, keras.models.clone_model(plain)
+    theirs.set_weights(plain.get_weights())
+    fused = [layer for layer in ours.layers if isinstance(layer, FusedBatchNormalization)]
+    assert len(fused) == sum(
+        isinstance(layer, keras.layers.BatchNormalization) for layer in plain.layers
+    )
+    ours.objective = over_outputs(cross_entropy, ours.strides)
+    ours.compile(keras.optimizers.SGD(0.1))
+    theirs.compile(keras.optimizers.SGD(0.1), loss=[cross_entropy] * 5)
+    images, masks = batch
+    mine = ours.train_on_batch(images, masks, return_dict=True)["loss"]
+    their = theirs.train_on_batch(images, [masks] * 5, return_dict=True)["loss"]
+    assert mine == pytest.approx(their, rel=1e-5)
+    for variable, one, other in zip(ours.variables, ours.get_weights(), theirs.get_weights()):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=2e-5, err_msg=variable.path)
+
+
+def test_fused_statistics_by_hand():
+    """Mean 2.5 and the batch's own variance 1.25, not the unbiased 1.67; 0.9 of the old."""
+    layer = FusedBatchNormalization(momentum=0.9, epsilon=0.0)
+    images = np.array([1, 2, 3, 4], np.float32).reshape(1, 2, 2, 1)
+    layer.build(images.shape)
+    normalized = np.asarray(layer(images, training=True)).reshape(-1)
+    np.testing.assert_allclose(normalized, (np.arange(1, 5) - 2.5) / 1.25**0.5, rtol=1e-6)
+    np.testing.assert_allclose(layer.moving_mean, [0.25], rtol=1e-6)
+    np.testing.assert_allclose(layer.moving_variance, [0.9 + 0.125], rtol=1e-6)
+
+
+def test_one_value_has_no_variance():
+    """As the context embedding's, of a batch of one image."""
+    layer = FusedBatchNormalization(momentum=0.9)
+    layer.build((1, 1, 1, 2))
+    assert np.asarray(layer(np.ones((1, 1, 1, 2), np.float32), training=True)).tolist() == [
+        [[[0, 0]]]
+    ]
+    np.testing.assert_allclose(layer.moving_variance, [0.9, 0.9], rtol=1e-6)
+
+
+def test_bfloat16_is_in_the_layers_alone(plain, fast, batch):
+    half = training_model(plain, "mixed_bfloat16", 2)
+    convolution = half.get_layer("detail_s1_1")
+    assert (convolution.compute_dtype, convolution.kernel.dtype) == ("bfloat16", "float32")
+    before = half.predict_on_batch(batch[0])[0]
+    exact = fast.predict_on_batch(batch[0])[0]
+    difference = np.abs(np.asarray(before, np.float32) - exact).mean()
+    assert 0 < difference < 0.05 * np.abs(exact).mean()
+    weights = plain.get_weights()
+    plain.set_weights([weight + 1 for weight in weights])
+    copy_weights(half, plain)
+    for ours, theirs in zip(plain.get_weights(), weights):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_labels_at_a_stride_are_those_of_the_middle():
+    labels = np.arange(36).reshape(1, 6, 6)
+    assert at_stride(labels, 1).tolist() == labels.tolist()
+    assert at_stride(labels, 2).tolist() == [[[7, 9, 11], [19, 21, 23], [31, 33, 35]]]
+    assert at_stride(labels[:, :4, :4], 4).tolist() == [[[14]]]
+
+
+def test_the_objective_is_the_sum_over_outputs():
+    ids = np.array([[[0, 0], [0, 1]]])
+    full = np.zeros((1, 2, 2, 2), np.float32)
+    small = np.array([[[[0.0, np.log(3)]]]], np.float32)  # class 1 has three quarters
+    objective = over_outputs(cross_entropy, (1, 2))
+    assert float(objective(ids, [full, small])) == pytest.approx(np.log(2) - np.log(0.75))
