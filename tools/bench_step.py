@@ -26,7 +26,12 @@ WORKER = "--worker"
 ARMS = {
     "the default": {},
     "in float32": {"precision": "float32"},
-    "in float32, losses at full size": {"precision": "float32", "loss_stride": 1},
+    "with the main head at full size": {"loss_stride": 1},
+    "in float32, all heads at full size": {
+        "precision": "float32",
+        "loss_stride": 1,
+        "full_boosters": True,
+    },
 }
 """What this checkout is measured with: changes to the configuration."""
 
@@ -161,8 +166,9 @@ def make_step(settings: dict, random, np):
         from keras_bisenet.training.step import training_model
 
         precision = suitable_precision()[0] if config.precision == "auto" else config.precision
-        model, labels = training_model(model, precision, config.loss_stride), masks
-        about = f"{precision}, loss stride {config.loss_stride}"
+        model = training_model(model, precision, config.loss_stride, config.full_boosters)
+        labels = masks
+        about = f"{precision}, strides {', '.join(map(str, model.strides))}"
     schedule = WarmupPolynomialDecay(1e-3, total_steps=1000, warmup_steps=100)
     compile_model(model, config, schedule, make_loss(class_weights=[1.0] * 11))
     return lambda: float(model.train_on_batch(images, labels, return_dict=True)["loss"]), about

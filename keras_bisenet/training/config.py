@@ -158,8 +158,9 @@ class TrainingConfig:
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
     loss_stride: int = option(
-        2, "Stride of the logits that meet the labels; 1 as in the paper.", choices=(1, 2, 4, 8)
+        2, "Stride of the main head's logits that meet the labels.", choices=(1, 2, 4, 8)
     )
+    full_boosters: bool = rest(False, "Boosters' logits meet the labels at the image's size.")
 
     # --- course of the run ---
     validate_every: int = option(1, "Epochs between validations.", within=POSITIVE)

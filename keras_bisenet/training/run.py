@@ -32,7 +32,7 @@ from keras_bisenet.training.config import (
     write_config,
 )
 
-BEFORE = {"precision": "float32", "loss_stride": 1}
+BEFORE = {"precision": "float32", "loss_stride": 1, "full_boosters": True}
 """What runs did whose configuration does not say, since it was written before there was a choice:
 they go on as they began."""
 

@@ -44,15 +44,18 @@ class TrainingModel(keras.Model):
         return self.objective(y, y_pred if isinstance(y_pred, (list, tuple)) else [y_pred])
 
 
-def training_model(plain, precision: str = "float32", loss_stride: int = 1) -> TrainingModel:
+def training_model(
+    plain, precision: str = "float32", loss_stride: int = 1, full_boosters: bool = False
+) -> TrainingModel:
     """Rewrites a model for training.
 
     Args:
         plain: A float32 model of Keras 3 with one output, or one and boosters'. An output that
             ends in an upsampling layer without weights may be cut short; another is left alone.
         precision: Name of the dtype policy in which layers compute.
-        loss_stride: int. Logits of the first output are enlarged to this stride and no further,
-            those of the others not at all; 1 leaves every head as it is.
+        loss_stride: int. Logits of the first output are enlarged to this stride and no further.
+        full_boosters: bool. Whether those of the others are enlarged as in `plain`, rather than
+            not at all.
 
     Returns:
         A model with `plain`'s weights, and its layers' names.
@@ -60,7 +63,8 @@ def training_model(plain, precision: str = "float32", loss_stride: int = 1) -> T
     copy = keras.models.clone_model(plain, clone_function=_layer_of(precision))
     outputs, strides = [], []
     for i, name in enumerate(plain.output_names):
-        output, stride = _shortened(copy.get_layer(name), loss_stride, is_main=i == 0)
+        wanted = loss_stride if i == 0 else 1 if full_boosters else None
+        output, stride = _shortened(copy.get_layer(name), wanted)
         outputs.append(output)
         strides.append(stride)
     model = TrainingModel(copy.inputs, outputs, name=plain.name)
@@ -83,19 +87,18 @@ def _layer_of(precision: str) -> Callable:
     return clone
 
 
-def _shortened(last, loss_stride: int, is_main: bool):
-    """The output that `last` ends, enlarged no further than need be, and its stride."""
+def _shortened(last, wanted: int | None):
+    """The output that `last` ends, enlarged to a wanted stride or not at all, and its stride."""
     is_plain = isinstance(last, keras.layers.UpSampling2D) and last.size[0] == last.size[1]
-    if loss_stride == 1 or not is_plain:
+    if not is_plain:
         return last.output, 1
     factor = last.size[0]
-    if not is_main or factor <= loss_stride:
+    if wanted is None or factor <= wanted:
         return last.input, factor
-    if factor % loss_stride:
-        return last.output, 1
+    stride = 1 if factor % wanted else wanted
     # The scores that decide between classes are compared in float32.
-    config = {**last.get_config(), "size": factor // loss_stride, "dtype": "float32"}
-    return keras.layers.UpSampling2D.from_config(config)(last.input), loss_stride
+    config = {**last.get_config(), "size": factor // stride, "dtype": "float32"}
+    return keras.layers.UpSampling2D.from_config(config)(last.input), stride
 
 
 def _has_fused_kernel(layer) -> bool:

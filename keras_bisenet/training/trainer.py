@@ -98,7 +98,7 @@ def _train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
     )
     if config.weights and not run.read_metrics():
         start_from(config.weights, plain)
-    model = training_model(plain, config.precision, config.loss_stride)
+    model = training_model(plain, config.precision, config.loss_stride, config.full_boosters)
     # Where gradients accumulate, Keras asks the schedule by the number of batches, not of updates.
     schedule = WarmupPolynomialDecay(
         config.peak_learning_rate,

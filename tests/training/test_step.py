@@ -33,7 +33,7 @@ def batch():
 
 @pytest.fixture(scope="module")
 def whole(plain):
-    return training_model(plain)
+    return training_model(plain, full_boosters=True)
 
 
 def test_heads_are_enlarged_no_further_than_need_be(plain, fast, whole):
@@ -44,6 +44,7 @@ def test_heads_are_enlarged_no_further_than_need_be(plain, fast, whole):
     assert whole.strides == (1, 1, 1, 1, 1)
     assert [output.shape for output in whole.outputs] == [output.shape for output in plain.outputs]
     assert training_model(plain, loss_stride=8).strides == (8, 4, 8, 16, 32)
+    assert training_model(plain).strides == (1, 4, 8, 16, 32)
 
 
 def test_upsampling_that_learns_is_left_alone():
