@@ -54,10 +54,6 @@ def command(model, dataset_name, data_dir, split, hold_out, json_file, confusion
         segment = open_segmenter(model, dataset.label_map, **options)
         with progress_bar(f"scoring {split}", len(samples)) as bar:
             scores = score(segment, dataset, samples, bar)
-    for name, iou in zip(scores.names, scores.iou):
-        click.echo(f"{name:<20} {'     -' if iou != iou else f'{iou:6.4f}'}")
-    click.echo(f"{'pixel accuracy':<20} {scores.pixel_accuracy:6.4f}")
-    click.echo(f"{'mIoU':<20} {scores.miou:6.4f}  ({split}, {len(samples)} images)")
     if json_file:
         write_json(
             json_file,
@@ -69,6 +65,10 @@ def command(model, dataset_name, data_dir, split, hold_out, json_file, confusion
                 "images": len(samples),
             },
         )
+    for name, iou in zip(scores.names, scores.iou):
+        click.echo(f"{name:<20} {'     -' if iou != iou else f'{iou:6.4f}'}")
+    click.echo(f"{'pixel accuracy':<20} {scores.pixel_accuracy:6.4f}")
+    click.echo(f"{'mIoU':<20} {scores.miou:6.4f}  ({split}, {len(samples)} images)")
     if confusion:
         from keras_bisenet.imaging.confusion import confusion_matrix_picture
 

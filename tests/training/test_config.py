@@ -18,6 +18,7 @@ from keras_bisenet.training.config import (
     read_config,
     write_config,
 )
+from keras_bisenet.training.run import Run
 
 NEEDED = {"dataset": "camvid", "data_dir": "data"}
 
@@ -300,3 +301,13 @@ def test_every_field_keeps_its_own_limits(kind):
             continue
         assert not about["choices"] or field.default in about["choices"]
         assert not about["within"] or about["within"].holds(field.default)
+
+
+def test_a_run_from_before_there_was_a_choice_goes_on_as_it_began(tmp_path):
+    """The first wave's configurations say neither precision nor strides."""
+    (tmp_path / "config.yaml").write_text("dataset: camvid\ndata_dir: data\nprecision: float32\n")
+    config = Run.open(tmp_path).config
+    assert (config.precision, config.loss_stride, config.full_boosters) == ("float32", 1, True)
+    write_config(tmp_path / "config.yaml", make())
+    config = Run.open(tmp_path).config
+    assert (config.precision, config.loss_stride, config.full_boosters) == ("auto", 2, False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -24,6 +25,7 @@ from keras_bisenet.training.evaluation import (
     SlidingWindows,
     resized_logits,
     score,
+    stride_of,
     window_starts,
 )
 from keras_bisenet.training.saving import load_model
@@ -269,6 +271,29 @@ def test_options_that_do_not_suit_the_model(
         2,
         "Error: streets has no split 'dev': choose one of train, val, test\n",
     )
+
+
+def test_the_stride_comes_from_the_network(float_run):
+    assert stride_of(load_model(float_run.model_file)) == 32
+    x = image = keras.Input((None, None, 3))
+    for layer in (
+        keras.layers.Conv2D(2, 3, strides=2, padding="same"),
+        keras.layers.MaxPooling2D(3, strides=2, padding="same"),
+        keras.layers.UpSampling2D(4),
+        keras.layers.Conv2D(2, 3, strides=2, padding="same"),
+        keras.layers.Conv2DTranspose(2, 2, strides=2, padding="same"),
+    ):
+        x = layer(x)
+    assert stride_of(keras.Model(image, x)) == 4
+
+
+def test_held_out_images_are_the_split_val(evaluate, float_run, streets):
+    """Numbers 1 and 2 of both splits; each is as large as the other."""
+    found = evaluate(float_run.path, "--hold-out", "*_0000[12].png")
+    assert (found["split"], found["images"]) == ("val", 4)
+    dataset = load_dataset("streets", streets, hold_out="*_0000[12].png")
+    labelled = sum((dataset.read(sample)[1] != VOID).sum() for sample in dataset.split("val"))
+    assert np.sum(found["confusion_matrix"]) == labelled
 
 
 def test_a_size_that_the_model_does_not_take(float_run, qat_run):
