@@ -339,7 +339,7 @@ def test_the_label_map():
 
 
 def test_what_comes_from_files_cannot_become_markup(tmp_path):
-    config = TrainingConfig(dataset="custom", data_dir="<script>", model="<i>")
+    config = TrainingConfig(dataset="custom", data_dir="<script>", weights="<i>")
     run = Run.create(tmp_path / "<u>run", config, LABELS)
     run.write_metrics([{**METRICS, "epoch": 1}])
     mask = np.array([[0, 2], [2, VOID]], np.uint8)
