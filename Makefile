@@ -13,7 +13,7 @@ RUNTIME_VENV ?= .venv-tflite-runtime
 LOWEST_VENV ?= .venv-lowest
 LOWEST_DEVICE_VENV ?= .venv-lowest-device
 
-.PHONY: test test-slow test-runtime test-lowest lint demo web wheel clean
+.PHONY: test test-slow test-runtime test-lowest lint demo web wheel android clean
 
 test: lint test-runtime
 	-@$(MAKE) --no-print-directory web  # without it the page's tests skip
@@ -53,6 +53,10 @@ wheel: $(VENV)/installed
 	-@$(MAKE) --no-print-directory web  # without it the wheel has no LiteRT.js
 	$(BIN)/python -m pip wheel -q --no-deps -w dist . ./weights
 	@ls -l dist/*.whl
+
+# The Android app with Maven Central alone: APKs, tests, checks. It needs JDK 17, Maven and GCC.
+android: $(VENV)/installed
+	$(BIN)/python android_demo/ci/build.py
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
