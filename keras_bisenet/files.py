@@ -48,13 +48,17 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+PRECIOUS = (".tflite", ".keras", ".h5", ".npz", ".png", ".jpg", ".jpeg", ".mp4", ".csv", ".yaml")
+"""What no report overwrites by mistake."""
+
+
 def check_output(path: str | os.PathLike, option: str, suffixes: tuple[str, ...] = ()) -> None:
     """Finds out before work begins whether a file can be written.
 
     Args:
         path: Where it is to be.
         option: What asked for it, such as `--json`.
-        suffixes: What its name has to end in; anything where empty.
+        suffixes: What its name has to end in; where empty, anything that is not `PRECIOUS`.
 
     Raises:
         UsageError: When it cannot: it is a folder, lies below a file or in a folder that may not
@@ -67,6 +71,8 @@ def check_output(path: str | os.PathLike, option: str, suffixes: tuple[str, ...]
         raise UsageError(f"{option} {path}: {error.strerror}: choose another name") from error
     if is_folder:
         raise UsageError(f"{option} {path}: this is a folder: name a file in it")
+    if not suffixes and path.suffix.lower() in PRECIOUS:
+        raise UsageError(f"{option} {path}: this is no {path.suffix} file: choose another name")
     if suffixes and path.suffix.lower() not in suffixes:
         raise UsageError(f"{option} {path}: choose a name that ends in {' or '.join(suffixes)}")
     _check_parent(path, parent, option)

@@ -10,6 +10,8 @@ import numpy as np
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.imaging.letterbox import Fit
 from keras_bisenet.label_map import LabelMap
+from keras_bisenet.lite.model_file import read_model_file
+from keras_bisenet.runtime.model_info import declared_names
 
 
 def open_segmenter(
@@ -62,6 +64,27 @@ def open_segmenter(
     _check_classes(path, num_classes, label_map)
     segmenter = KerasSegmenter(model, size, flip=flip, scales=scales)
     return SlidingWindows(segmenter.logits, size).segment if windows else segmenter.segment
+
+
+def class_names(path) -> tuple[str, ...] | None:
+    """The names of a model's classes, in its order; None where it does not say.
+
+    Args:
+        path: A run directory, a `.keras` file (which itself does not say; the run that it lies in
+            does) or a `.tflite` file.
+
+    Raises:
+        UserError: When there is no such model.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file or directory")
+    if path.suffix == ".tflite":
+        return declared_names(read_model_file(path))
+    from keras_bisenet.training.run import Run
+
+    run = Run(path if path.is_dir() else path.parent)
+    return run.label_map.names if run.label_map_file.is_file() else None
 
 
 def open_probabilities(

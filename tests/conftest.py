@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 QUANTIZED_RUNS = {
     "test_cli_check.py",
+    "test_class_order.py",
     "test_dataset_label.py",
     "test_evaluate.py",
     "test_golden.py",

@@ -62,8 +62,9 @@ class Comparison:
 
     def __init__(self, run: Run, config: QuantizationConfig, steps: int | None, images: int | None):
         self.run, self.config = run, config
-        self.dataset, self.pipeline = open_pipeline(
-            run.config, config.batch_size, config.seed, Augmentation.of(run.config)
+        self.dataset = run.load_dataset()
+        self.pipeline = open_pipeline(
+            self.dataset, run.config, config.batch_size, config.seed, Augmentation.of(run.config)
         )
         self.steps = steps or config.epochs * self.pipeline.steps_per_epoch
         validation = self.dataset.split("val")

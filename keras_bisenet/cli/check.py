@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import click
@@ -48,6 +49,8 @@ def command(model, target, operators, against, data_dir, split, images, json_fil
     """
     if not against and (data_dir or split or images):
         raise UsageError("--data-dir, --split and --images go with --against RUN")
+    if json_file and json_file != "-":
+        files.check_output(json_file, "--json")
     report = check(model, target)
     comparison = None
     if against and report.operators:
@@ -71,14 +74,14 @@ def command(model, target, operators, against, data_dir, split, images, json_fil
 def _compare(model: str, run: str, data_dir: str | None, split: str, images: int | None):
     with training_half():
         load_tensorflow()
-        from keras_bisenet.data import load_dataset
         from keras_bisenet.export.compare import compare
         from keras_bisenet.training.run import Run
 
-        config = Run.open(run).config
-        dataset = load_dataset(
-            config.dataset, data_dir or config.data_dir, hold_out=config.hold_out
-        )
+        opened = Run.open(run)
+        config = opened.config
+        config = dataclasses.replace(config, data_dir=str(data_dir or config.data_dir))
+        dataset = opened.load_dataset(config)
+        dataset.require_labels(split)
         available = len(dataset.split(split))
         with progress_bar(f"comparing on {split}", min(images or available, available)) as update:
             return compare(

@@ -8,7 +8,7 @@ import click
 
 from keras_bisenet.cli.options import SIZE, TARGET, load_tensorflow, training_half
 from keras_bisenet.errors import UsageError
-from keras_bisenet.files import write_bytes
+from keras_bisenet.files import check_output, write_bytes
 from keras_bisenet.targets.target import PRECISIONS
 
 
@@ -37,6 +37,7 @@ def command(run_dir, output, target, precision, size, io, golden):
     Beside model.tflite, model.golden.npz holds what it answers here: tools/check_tflite.py shows
     on any device that it answers the same there.
     """
+    check_output(output, "-o", (".tflite",))
     if Path(run_dir).is_file():
         if io != "uint8" or target or size or precision != "int8":
             raise UsageError(

@@ -10,7 +10,13 @@ import click
 from keras_bisenet.cli.options import SIZE, load_tensorflow, training_half
 from keras_bisenet.cli.tables import printable
 from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.files import replacing, write_json, write_text
+from keras_bisenet.files import (
+    check_output,
+    check_output_folder,
+    replacing,
+    write_json,
+    write_text,
+)
 from keras_bisenet.progress import progress_bar
 
 TOOLS = ("coco", "labelme", "cvat", "voc", "supervisely", "labelstudio")
@@ -59,6 +65,12 @@ def check(name, data_dir, json_file, page_file, classes_file, workers):
     from keras_bisenet.data import load_dataset
     from keras_bisenet.data.check import check_dataset
 
+    if json_file:
+        check_output(json_file, "--json")
+    if classes_file:
+        check_output(classes_file, "--suggest", (".yaml", ".yml"))
+    if page_file:
+        check_output(_page_path(Path(page_file)), "--page")
     problems = []
     dataset = load_dataset(name, data_dir, problems.append)
     with progress_bar("reading", sum(map(len, dataset.splits.values()))) as bar:
@@ -131,6 +143,7 @@ def pack(name, data_dir, out, shard_size):
         from keras_bisenet.data import load_dataset
         from keras_bisenet.data.shards import pack
 
+        check_output_folder(out, "-o")
         dataset = load_dataset(name, data_dir)
         load_tensorflow()
     count = sum(map(len, dataset.splits.values()))
@@ -160,6 +173,7 @@ def import_(tool, source, out, link, skip_missing, unlabelled):
     """
     if not source.exists():
         raise UserError(f"{source}: no such file or folder")
+    check_output_folder(out, "-o")
     with training_half():
         from keras_bisenet.data.importers import IMPORTERS
         from keras_bisenet.data.importers.writing import write_folder
@@ -235,8 +249,7 @@ def label(model, images, out, form, count, labelled, tolerance, min_area, unsure
 
     if not images.is_dir():
         raise UserError(f"{images}: no such folder: name the folder of the images to label")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out}: something is here already: choose another folder")
+    check_output_folder(out, "-o")
     done = {path.stem for path in visible_files(labelled, MASK_SUFFIXES)} if labelled else set()
     paths = [path for path in visible_files(images, IMAGE_SUFFIXES) if path.stem not in done]
     if not paths:
@@ -376,12 +389,15 @@ def _suggestion_lines(suggestions) -> list[str]:
     return [*lines, ""]
 
 
+def _page_path(path: Path) -> Path:
+    return path if path.suffix.lower() in (".html", ".htm") else path / "index.html"
+
+
 def _write_page(path: Path, report) -> None:
     """Writes the page to `path`, or into it where it is a folder."""
     from keras_bisenet.reports.data_page import num_pictures, page
 
-    if path.suffix.lower() not in (".html", ".htm"):
-        path = path / "index.html"
+    path = _page_path(path)
     with progress_bar("drawing", num_pictures(report)) as bar:
         write_text(path, page(report, bar))
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from keras_bisenet.cli.options import SIZE, load_tensorflow, training_half
+from keras_bisenet.cli.options import ANY_CLASSES, SIZE, load_tensorflow, training_half
 from keras_bisenet.errors import UsageError
-from keras_bisenet.files import replacing, write_json
+from keras_bisenet.files import check_output, replacing, write_json
 from keras_bisenet.progress import progress_bar
 
 
@@ -23,18 +23,37 @@ from keras_bisenet.progress import progress_bar
 @click.option("--scales", default="1", show_default=True, help="Average over sizes: 0.75,1,1.25.")
 @click.option("--windows", is_flag=True, help="Larger images in windows of --size, not shrunk.")
 @click.option("--threads", type=int, help="CPU threads for a .tflite file.")
-@click.option("--limit", type=int, help="Score the first so many images alone.")
+@click.option("--limit", type=click.IntRange(1), help="Score the first so many images alone.")
 @click.option("--json", "json_file", type=click.Path(), help="Write the scores for programs.")
 @click.option("--confusion", type=click.Path(), help="Draw the confusion matrix into this PNG.")
-def command(model, dataset_name, data_dir, split, hold_out, json_file, confusion, limit, **options):
+@click.option("--any-classes", is_flag=True, help=ANY_CLASSES)
+def command(
+    model,
+    dataset_name,
+    data_dir,
+    split,
+    hold_out,
+    json_file,
+    confusion,
+    any_classes,
+    limit,
+    **options,
+):
     """Measure mIoU of MODEL: a run directory, a .keras or a .tflite file.
 
     Pixels are counted at the labels' own resolution, in one confusion matrix over the split, void
-    left out.
+    left out. The data set's classes are matched with the model's by name.
     """
+    if json_file:
+        check_output(json_file, "--json")
+    if confusion:
+        check_output(confusion, "--confusion", (".png",))
     options["scales"] = _scales(options["scales"])
     with training_half():
         from keras_bisenet.data import load_dataset
+        from keras_bisenet.data.class_agreement import with_classes_of
+        from keras_bisenet.data.problems import Problem, print_warning
+        from keras_bisenet.segmenters import class_names
         from keras_bisenet.training.run import Run
 
         if Path(model).is_dir():
@@ -45,6 +64,9 @@ def command(model, dataset_name, data_dir, split, hold_out, json_file, confusion
         if not dataset_name or not data_dir:
             raise UsageError("give --dataset and --data-dir: only a run directory knows its own")
         dataset = load_dataset(dataset_name, data_dir, hold_out=hold_out)
+        names = class_names(model)
+        dataset = with_classes_of(dataset, names, model, any_classes)
+        dataset.require_labels(split)
         samples = dataset.split(split)[:limit]
 
         load_tensorflow()
@@ -52,6 +74,9 @@ def command(model, dataset_name, data_dir, split, hold_out, json_file, confusion
         from keras_bisenet.training.evaluation import score
 
         segment = open_segmenter(model, dataset.label_map, **options)
+        if names is None:
+            message = "it names no classes: they are compared by number"
+            print_warning(Problem("class-names", "warning", message, (Path(model),), ""))
         with progress_bar(f"scoring {split}", len(samples)) as bar:
             scores = score(segment, dataset, samples, bar)
     if json_file:

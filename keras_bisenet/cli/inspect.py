@@ -37,6 +37,8 @@ def command(model, operators, json_file):
     Its inputs and outputs, what it says of itself (classes, data set, mIoU), its operators, and
     how many parameters and multiply-accumulates (MACs) they have. MODEL may be any TFLite file.
     """
+    if json_file and json_file != "-":
+        files.check_output(json_file, "--json")
     report = describe(read_model_file(model), operators)
     if json_file == "-":
         click.echo(json.dumps(report, indent=2))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import re
 import typing
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
 from keras_bisenet.console import quiet_stderr
-from keras_bisenet.errors import UserError
+from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.targets import TARGETS
 
 
@@ -114,9 +116,14 @@ def _parameter_type(field: dataclasses.Field, hint):
     return kind
 
 
+ANY_CLASSES = "Take the data set's classes by number where their names are others."
+
+
 @contextlib.contextmanager
 def training_half():
-    """Turns the absence of TensorFlow and its friends into one line that names the cure."""
+    """Turns the absence of TensorFlow and its friends, and a backend of Keras that nothing here
+    runs on, into one line that names the cure."""
+    check_backend()
     try:
         yield
     except ModuleNotFoundError as error:
@@ -128,6 +135,27 @@ def training_half():
         ) from error
 
 
+BACKENDS = ("tensorflow", "jax")
+
+
+def check_backend() -> None:
+    """Refuses, before work begins, a backend of Keras that models here do not run on.
+
+    Raises:
+        UsageError: When the environment, or else Keras' own settings, ask for another one.
+    """
+    backend, where = os.environ.get("KERAS_BACKEND"), "KERAS_BACKEND"
+    if not backend:
+        home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+        where = home / "keras.json"
+        try:
+            backend = json.loads(where.read_text(encoding="utf-8")).get("backend")
+        except (OSError, ValueError, AttributeError):
+            return  # Keras' default
+    if backend and backend not in BACKENDS:
+        raise UsageError(f"{where}: Keras' backend {backend!r} is none of {' and '.join(BACKENDS)}")
+
+
 def load_tensorflow() -> None:
     """Imports TensorFlow without its greetings, which no log level of its own turns off.
 
@@ -137,4 +165,7 @@ def load_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet_stderr():
         import keras  # noqa: F401
-        import tensorflow  # noqa: F401
+        import tensorflow
+
+        # Where there is no GPU, CUDA says so when it is first asked.
+        tensorflow.config.list_physical_devices("GPU")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from keras_bisenet.cli.options import TARGET, load_tensorflow, training_half
+from keras_bisenet.cli.options import ANY_CLASSES, TARGET, load_tensorflow, training_half
 from keras_bisenet.errors import UsageError, UserError
 
 
@@ -21,7 +21,8 @@ from keras_bisenet.errors import UsageError, UserError
 @click.option("--data-dir", type=click.Path(), help="The data set's folder, if it has moved.")
 @click.option("--seed", type=int, help="QAT.  [0]")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted --mode qat.")
-def command(source, run_dir, data_dir, resume, **options):
+@click.option("--any-classes", is_flag=True, help=ANY_CLASSES)
+def command(source, run_dir, data_dir, resume, any_classes, **options):
     """Quantize a trained RUN.
 
     `qat` fine-tunes with rounded weights and activations, and loses least. `ptq` needs no
@@ -31,16 +32,15 @@ def command(source, run_dir, data_dir, resume, **options):
 
     options = {name: value for name, value in options.items() if value is not None}
     with training_half():
-        from keras_bisenet.data import load_dataset
         from keras_bisenet.training.config import QuantizationConfig, make_config
         from keras_bisenet.training.run import Run
 
-        source = Run.open(source)
+        source = Run.open(source, any_classes)
         if source.quantization:
             raise UsageError(f"{source.path}: quantized already: name the float run")
         source.require_model()
         if resume:
-            run = Run.open(run_dir)
+            run = Run.open(run_dir, any_classes)
             config = run.quantization
             if config is None:
                 raise UsageError(f"{run_dir}: a float run: resume it with keras-bisenet train")
@@ -50,13 +50,20 @@ def command(source, run_dir, data_dir, resume, **options):
                     f"{run_dir}: --resume goes on with the run's own {', '.join(changed)}: "
                     "leave the option out, or start a new run"
                 )
+            if data_dir:
+                run.move_data(data_dir)
+            run.load_dataset()
         else:
             config = make_config(QuantizationConfig, options, "quantize")
             training = source.config
             if data_dir:
                 training = dataclasses.replace(training, data_dir=str(data_dir))
-            load_dataset(training.dataset, training.data_dir, hold_out=training.hold_out)
+            Run(run_dir).check_place()
+            dataset = source.load_dataset(training)
+            for split in ("train", "val") if config.mode == "qat" else ("train",):
+                dataset.require_labels(split)
             run = Run.create(run_dir, training, source.label_map, config)
+            run.any_classes = any_classes
 
         load_tensorflow()
         from keras_bisenet.quantization.quantizer import quantize

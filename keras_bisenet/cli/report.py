@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import click
 
-from keras_bisenet.cli.options import load_tensorflow, training_half
+from keras_bisenet.cli.options import ANY_CLASSES, load_tensorflow, training_half
 from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.files import write_text
+from keras_bisenet.files import check_output, write_text
 from keras_bisenet.progress import progress_bar
 
 
@@ -24,7 +25,8 @@ from keras_bisenet.progress import progress_bar
     show_default=True,
     help="How many of the best, and of the worst images to show.",
 )
-def command(run_dir, out, data_dir, split, images):
+@click.option("--any-classes", is_flag=True, help=ANY_CLASSES)
+def command(run_dir, out, data_dir, split, images, any_classes):
     """Write what is to know about RUN, a run directory, into one HTML page.
 
     Curves over the epochs, scores over a split with IoU per class and the confusion matrix, the
@@ -34,24 +36,20 @@ def command(run_dir, out, data_dir, split, images):
     out = out or Path(run_dir) / "report.html"
     if out.is_dir():
         raise UsageError(f"-o {out}: this is a folder: name a file, such as {out / 'report.html'}")
+    check_output(out, "-o")
     if out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"-o {out}: a report is an HTML page: choose a name that ends in .html")
     with training_half():
-        from keras_bisenet.data import load_dataset
         from keras_bisenet.reports.run_page import page
         from keras_bisenet.training.examination import examine, ranked_classes
         from keras_bisenet.training.run import Run
 
-        run = Run.open(run_dir)
+        run = Run.open(run_dir, any_classes)
         _check_finished(run)
-        dataset = load_dataset(
-            run.config.dataset, data_dir or run.config.data_dir, hold_out=run.config.hold_out
-        )
-        if dataset.label_map.names != run.label_map.names:
-            raise UserError(
-                f"{run.label_map_file}: these are not the classes of {dataset.name} in "
-                f"{data_dir or run.config.data_dir}: give --data-dir as it was in training"
-            )
+        config = run.config
+        config = dataclasses.replace(config, data_dir=str(data_dir or config.data_dir))
+        dataset = run.load_dataset(config)
+        dataset.require_labels(split)
         num_images = len(dataset.split(split))
 
         load_tensorflow()

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import click
 
-from keras_bisenet.cli.options import configuration_options, load_tensorflow, training_half
+from keras_bisenet.cli.options import (
+    ANY_CLASSES,
+    configuration_options,
+    load_tensorflow,
+    training_half,
+)
 from keras_bisenet.errors import UsageError, UserError
+from keras_bisenet.files import write_text
 from keras_bisenet.training.config import TrainingConfig, make_config, read_config
 
 
@@ -13,6 +19,13 @@ from keras_bisenet.training.config import TrainingConfig, make_config, read_conf
 @click.option("--run", "run_dir", required=True, type=click.Path(), help="Run directory to make.")
 @click.option("--config", "config_file", type=click.Path(), help="YAML file of options.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@click.option(
+    "--suggested",
+    is_flag=True,
+    help="Read all of the data first, and take what dataset check suggests: crop size, class "
+    "weights, and no training image that val or test has too.  Given options win.",
+)
+@click.option("--any-classes", is_flag=True, help=f"With --resume. {ANY_CLASSES}")
 @configuration_options(TrainingConfig)
 @click.option(
     "--coordinator",
@@ -31,7 +44,17 @@ from keras_bisenet.training.config import TrainingConfig, make_config, read_conf
     envvar="KERAS_DISTRIBUTION_PROCESS_ID",
     help="Several processes: which this is, from 0.",
 )
-def command(run_dir, config_file, resume, coordinator, num_processes, process_id, **options):
+def command(
+    run_dir,
+    config_file,
+    resume,
+    suggested,
+    any_classes,
+    coordinator,
+    num_processes,
+    process_id,
+    **options,
+):
     """Train a model on images with pixel labels.
 
     Options win over --config, which wins over the defaults; --config also takes what has no
@@ -44,11 +67,13 @@ def command(run_dir, config_file, resume, coordinator, num_processes, process_id
     options = {name: value for name, value in options.items() if value is not None}
     with training_half():
         from keras_bisenet.training.distributed import run_in_worker
-        from keras_bisenet.training.run import Run
+        from keras_bisenet.training.run import Run, best_row
 
         if resume:
-            run = Run.open(run_dir)
+            run = Run.open(run_dir, any_classes)
             config = run.config
+            if options.get("data_dir"):  # it may have moved
+                config = run.move_data(options["data_dir"])
             asked = {**(read_config(config_file) if config_file else {}), **options}
             asked = make_config(TrainingConfig, {**vars(config), **asked}, "--resume")
             if asked != config:
@@ -57,13 +82,30 @@ def command(run_dir, config_file, resume, coordinator, num_processes, process_id
                     f"{run_dir}: --resume goes on with the run's own {', '.join(changed)}: "
                     "leave the option out, or start a new run"
                 )
+            check_before_work(config, run)
         else:
             values = read_config(config_file) if config_file else {}
             source = config_file or "train"
             config = make_config(TrainingConfig, {**values, **options}, source)
-            dataset = check_before_work(config)
             is_first = cluster is None or cluster.process_id == 0
-            run = Run.create(run_dir, config, dataset.label_map) if is_first else Run(run_dir)
+            run = Run(run_dir)
+            if is_first:
+                run.check_place()
+            dataset, leave_out = check_before_work(config), []
+            if suggested:
+                given = {**values, **options}
+                taken, leave_out = take_suggestions(dataset)
+                taken = {name: value for name, value in taken.items() if name not in given}
+                config = make_config(TrainingConfig, {**given, **taken}, source)
+                for name, value in taken.items():
+                    click.echo(f"suggested: --{name.replace('_', '-')} {value}")
+            if is_first:
+                run = Run.create(run_dir, config, dataset.label_map)
+                if leave_out:
+                    write_text(run.leave_out_file, "".join(f"{name}\n" for name in leave_out))
+                    click.echo(
+                        f"left out of training, since val or test has them: {len(leave_out)}"
+                    )
 
     try:
         rows = run_in_worker(train, (config, run), cluster) if cluster else train(config, run)
@@ -74,7 +116,7 @@ def command(run_dir, config_file, resume, coordinator, num_processes, process_id
         ) from None
     if cluster and cluster.process_id > 0:
         return
-    best = max(rows, key=lambda row: row["val_miou"])
+    best = best_row(rows)
     click.echo(
         f"best val mIoU {best['val_miou']:.4f} (epoch {best['epoch']:.0f}): {run.model_file}"
     )
@@ -110,8 +152,39 @@ def make_cluster(coordinator, num_processes, process_id):
     return Cluster(coordinator.split(",")[0], num_processes, process_id)
 
 
-def check_before_work(config):
+def take_suggestions(dataset):
+    """What `dataset check` suggests to train with.
+
+    Returns:
+        Values of the configuration, and the names of training images that other splits have too.
+
+    Raises:
+        UserError: When the data have other errors than those.
+    """
+    from keras_bisenet.data.check import check_dataset
+    from keras_bisenet.progress import progress_bar
+
+    with progress_bar("reading", sum(map(len, dataset.splits.values()))) as bar:
+        result = check_dataset(dataset, progress=bar)
+    errors = [i for i in result.issues if i.severity == "error" and i.rule != "leaking-split"]
+    if errors:
+        raise UserError(
+            f"{errors[0].message}: keras-bisenet dataset check lists what is wrong, and the cure"
+        )
+    trained = {id(sample) for sample in dataset.split("train")}
+    leaks = (issue for issue in result.issues if issue.rule == "leaking-split")
+    leave_out = {s.image.name for issue in leaks for s in issue.samples if id(s) in trained}
+    values = result.suggestions.to_json()
+    taken = {name: values[name] for name in ("size", "class_weights") if values[name]}
+    return taken, sorted(leave_out)
+
+
+def check_before_work(config, run=None):
     """Finds what can be found out without TensorFlow, before a run directory is made.
+
+    Args:
+        config: The configuration.
+        run: The run that goes on; None for a new one.
 
     Returns:
         The data set.
@@ -121,7 +194,18 @@ def check_before_work(config):
 
     if config.weights:
         find_weights(config.weights)
-    dataset = load_dataset(config.dataset, config.data_dir, hold_out=config.hold_out)
+    if run:
+        dataset = run.load_dataset(config)
+    else:
+        dataset = load_dataset(config.dataset, config.data_dir, hold_out=config.hold_out)
+    images = len(dataset.split("train"))
+    if images < config.batch_size:
+        raise UsageError(
+            f"{images} training images do not fill a batch of {config.batch_size}: choose a "
+            "smaller --batch-size"
+        )
+    for split in ("train", "val"):
+        dataset.require_labels(split)
     if config.teacher or config.soft_labels or config.extra:
         load_tensorflow()
         from keras_bisenet.training.distillation import check_sources

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -86,6 +87,11 @@ class Dataset:
             known = ", ".join(self.splits)
             raise UsageError(f"{self.name} has no split {name!r}: choose one of {known}")
         return self.splits[name]
+
+    def without(self, split: str, names: Collection[str]) -> Dataset:
+        """The data set without the images of these names in a split."""
+        kept = tuple(sample for sample in self.split(split) if sample.image.name not in names)
+        return dataclasses.replace(self, splits={**self.splits, split: kept})
 
     def require_labels(self, split: str) -> None:
         """Refuses a split without one labelled pixel, on which nothing can be learnt or measured.

@@ -4,11 +4,10 @@ which layers are to blame where it does not."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from keras_bisenet.data import load_dataset
 from keras_bisenet.errors import UserError
 from keras_bisenet.export.deployed import deployed_model, unrounded_model
 from keras_bisenet.export.layer_noise import LayerNoise, layer_noise
@@ -113,7 +112,7 @@ def compare(
     """
     run = Run.open(run_path)
     config = run.config
-    dataset = load_dataset(config.dataset, data_dir or config.data_dir, hold_out=config.hold_out)
+    dataset = run.load_dataset(replace(config, data_dir=str(data_dir or config.data_dir)))
     samples = dataset.split(split)
     if images:
         samples = [samples[i] for i in _spread(len(samples), images)]

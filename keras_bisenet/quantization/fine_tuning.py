@@ -28,7 +28,8 @@ def train_quantized(run: Run, config: QuantizationConfig) -> list[dict[str, floa
     training = run.config
     tf_keras.utils.set_random_seed(config.seed)
     augmentation = Augmentation.of(training)
-    dataset, pipeline = open_pipeline(training, config.batch_size, config.seed, augmentation)
+    dataset = run.load_dataset(training)
+    pipeline = open_pipeline(dataset, training, config.batch_size, config.seed, augmentation)
     quantized = calibrated_model(run, config, dataset)
     if config.freeze_batch_norm:
         qat.freeze_batch_norm(quantized)

@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 
 from keras_bisenet.console import log
-from keras_bisenet.data import load_dataset
 from keras_bisenet.files import replacing
 from keras_bisenet.progress import progress_bar
 from keras_bisenet.quantization.calibration import calibration_images
@@ -29,6 +28,8 @@ def quantize(source: Run, run: Run, config: QuantizationConfig) -> None:
     if not run.model_file.is_file():
         with replacing(run.model_file) as temporary:
             shutil.copyfile(source.require_model(), temporary)
+    if source.leave_out_file.is_file() and not run.leave_out_file.is_file():
+        shutil.copyfile(source.leave_out_file, run.leave_out_file)
     if config.mode == "qat":
         train_quantized(run, config)
     else:
@@ -38,7 +39,7 @@ def quantize(source: Run, run: Run, config: QuantizationConfig) -> None:
 def prepare_calibration(run: Run, config: QuantizationConfig, float_miou: float | None) -> None:
     """Keeps in `run` the images that the converter will see, and the float model's mIoU."""
     training = run.config
-    dataset = load_dataset(training.dataset, training.data_dir, hold_out=training.hold_out)
+    dataset = run.load_dataset(training)
     with progress_bar("reading images", config.calibration_images) as bar:
         images = np.stack(
             list(calibration_images(dataset, training, config.calibration_images, bar))

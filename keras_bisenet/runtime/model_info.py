@@ -111,6 +111,18 @@ class ModelInfo:
         )
 
 
+def declared_names(model: ModelFile) -> tuple[str, ...] | None:
+    """The class names that a file says itself, by its record or the metadata standard's labels.
+
+    Raises:
+        UserError: When its metadata is damaged.
+    """
+    record = read_record(model)
+    return (
+        record.label_map.names if record else _packed_labels(model, read_standard_metadata(model))
+    )
+
+
 def _tensors(interpreter, name: str) -> tuple[dict, dict]:
     """The details of the input and the output of a model that has one of each."""
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
@@ -153,22 +165,28 @@ def _normalization(said: dict, name: str):
 def _labels(
     model: ModelFile, said: dict, kind: str, classes: int, guesses: list[str]
 ) -> tuple[str, ...]:
-    """Names by the metadata's labels, each once; numbers where there are none that fit."""
+    """Names by the metadata's labels; numbers where there are none that fit."""
+    names = _packed_labels(model, said)
+    if names and (len(names) == classes or (kind == "class_ids" and len(names) <= VOID)):
+        return names
+    if names:
+        guesses.append(f"its labels name {len(names)} classes, and it has {classes}: not used")
+    if classes == 2 and not names:
+        return "background", "foreground"
+    return tuple(f"class {i}" for i in range(classes))
+
+
+def _packed_labels(model: ModelFile, said: dict) -> tuple[str, ...] | None:
+    """The names in the file of labels that the output's metadata lists, each once."""
     files = (said.get("outputs") or [{}])[0].get("files", [])
     listed = next((file["name"] for file in files if file.get("name")), None)
     packed = packed_file(model.data, listed) if listed else None
     names: list[str] = []
     for line in (packed or b"").decode("utf-8", "replace").splitlines():
         if line.strip():
-            repeats = names.count(line.strip())
+            repeats = line.strip() in names
             names.append(f"{line.strip()} ({len(names)})" if repeats else line.strip())
-    if names and (len(names) == classes or (kind == "class_ids" and len(names) <= VOID)):
-        return tuple(names)
-    if names:
-        guesses.append(f"its {listed} names {len(names)} classes, and it has {classes}: not used")
-    if classes == 2 and not names:
-        return "background", "foreground"
-    return tuple(f"class {i}" for i in range(classes))
+    return tuple(names) or None
 
 
 _PASSING_ON = ("QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "RESIZE_BILINEAR")

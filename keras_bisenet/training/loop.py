@@ -40,7 +40,7 @@ from keras_bisenet.training import distributed
 from keras_bisenet.training.checkpoint import load_state, save_state
 from keras_bisenet.training.evaluation import score
 from keras_bisenet.training.metrics import Scores
-from keras_bisenet.training.run import Run
+from keras_bisenet.training.run import Run, best_row, rank_of
 
 NUM_SAMPLES = 4
 """Validation images drawn after each validation."""
@@ -104,7 +104,7 @@ class TrainingLoop:
                 save_state(self._checkpoint(epoch), self.model)
             with self.evaluating():
                 scores = self._validate(epoch)
-                is_best = not rows or scores.miou > max(row["val_miou"] for row in rows)
+                is_best = not rows or rank_of(scores.miou) > rank_of(best_row(rows)["val_miou"])
                 rows.append(self._row(epoch, loss, speed, scores))
                 if is_main:
                     self._write(epoch, rows, scores, is_best, curves)
@@ -172,7 +172,7 @@ class TrainingLoop:
         """Whether validation mIoU has not risen for `early_stop` epochs."""
         if self.early_stop is None or not rows:
             return False
-        best = max(rows, key=lambda row: row["val_miou"])
+        best = best_row(rows)
         return rows[-1]["epoch"] - best["epoch"] >= self.early_stop
 
     def _row(self, epoch: int, loss: float, speed: float, scores: Scores) -> dict[str, float]:

@@ -7,6 +7,7 @@
     RUN/checkpoints/         the state that --resume goes on from
     RUN/logs/                TensorBoard
     RUN/samples/             overlays of validation images
+    RUN/leave_out.txt        training images that are not trained on, where --suggested found some
 
 A quantized run keeps the float model.keras that it started from, and has beside it
 
@@ -18,11 +19,17 @@ A quantized run keeps the float model.keras that it started from, and has beside
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
+import math
+import shutil
 from pathlib import Path
 
+from keras_bisenet.data import load_dataset
+from keras_bisenet.data.class_agreement import with_classes_of
+from keras_bisenet.data.dataset import Dataset
 from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.files import write_csv, write_json
+from keras_bisenet.files import check_output_folder, write_csv, write_json
 from keras_bisenet.label_map import LabelMap
 from keras_bisenet.training.config import (
     QuantizationConfig,
@@ -38,10 +45,16 @@ they go on as they began."""
 
 
 class Run:
-    """A run directory at `path`, existing or to be made."""
+    """A run directory at `path`, existing or to be made.
 
-    def __init__(self, path):
+    Args:
+        path: Where it is.
+        any_classes: Takes a data set's classes by their numbers where their names are others.
+    """
+
+    def __init__(self, path, any_classes: bool = False):
         self.path = Path(path)
+        self.any_classes = any_classes
         self.config_file = self.path / "config.yaml"
         self.label_map_file = self.path / "label_map.json"
         self.quantization_file = self.path / "quantization.yaml"
@@ -52,15 +65,16 @@ class Run:
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
         self.samples = self.path / "samples"
+        self.leave_out_file = self.path / "leave_out.txt"
 
     @classmethod
-    def open(cls, path) -> Run:
+    def open(cls, path, any_classes: bool = False) -> Run:
         """An existing run.
 
         Raises:
             UserError: When there is none at `path`.
         """
-        run = cls(path)
+        run = cls(path, any_classes)
         if not run.config_file.is_file():
             raise UserError(f"{path}: no run directory (it has no config.yaml): train one first")
         return run
@@ -75,19 +89,70 @@ class Run:
     ) -> Run:
         """A new run with its configuration written.
 
+        What a run left that was stopped before its first checkpoint makes room for it.
+
         Raises:
-            UsageError: When something is at `path` already.
+            UsageError: When something else is at `path` already, or nothing can be made there.
         """
         run = cls(path)
-        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-            raise UsageError(
-                f"{path}: something is here already: choose another --run, or --resume it"
-            )
+        run.check_place()
+        if run.is_left_over:
+            shutil.rmtree(run.path)
         write_json(run.label_map_file, label_map.to_json())
         if quantization:
             write_config(run.quantization_file, quantization)
         write_config(run.config_file, config)
         return run
+
+    def check_place(self) -> None:
+        """Finds out, before anything is written, whether a new run can be made here.
+
+        Raises:
+            UsageError: When something is here already, or nothing can be made here.
+        """
+        if self.is_left_over:
+            return
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UsageError(
+                f"{self.path}: something is here already: choose another --run, or --resume it"
+            )
+        check_output_folder(self.path, "--run")
+
+    @property
+    def is_left_over(self) -> bool:
+        """Whether this is a run that was stopped before its first checkpoint, and no more."""
+        if not self.config_file.is_file() or self.metrics_file.exists():
+            return False
+        names = {path.name for path in self.path.iterdir()}
+        own = {self.config_file, self.label_map_file, self.quantization_file, self.checkpoints}
+        own |= {self.logs, self.samples, self.leave_out_file}
+        copied = {self.model_file} if self.quantization_file.is_file() else set()
+        has_checkpoint = self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+        return not has_checkpoint and names <= {path.name for path in own | copied}
+
+    def load_dataset(self, config: TrainingConfig | None = None) -> Dataset:
+        """The run's data set, with its classes numbered as the run's.
+
+        Args:
+            config: Where the data are, and what is held out. Defaults to the run's own.
+
+        Raises:
+            UserError: When it is not there, or has other classes.
+        """
+        config = config or self.config
+        dataset = load_dataset(config.dataset, config.data_dir, hold_out=config.hold_out)
+        if self.leave_out_file.is_file():
+            names = self.leave_out_file.read_text(encoding="utf-8").splitlines()
+            dataset = dataset.without("train", set(names))
+        if not self.label_map_file.is_file():  # of a run that another process is about to make
+            return dataset
+        return with_classes_of(dataset, self.label_map.names, self.path, self.any_classes)
+
+    def move_data(self, data_dir) -> TrainingConfig:
+        """Writes a new folder of the data set into the configuration, and returns it."""
+        config = dataclasses.replace(self.config, data_dir=str(data_dir))
+        write_config(self.config_file, config)
+        return config
 
     @property
     def config(self) -> TrainingConfig:
@@ -135,7 +200,8 @@ class Run:
 
     def best_miou(self) -> float | None:
         """The largest validation mIoU so far: that of the model the run keeps."""
-        return max((row["val_miou"] for row in self.read_metrics()), default=None)
+        rows = self.read_metrics()
+        return best_row(rows)["val_miou"] if rows else None
 
     def require_model(self) -> Path:
         """The path of `model.keras`.
@@ -149,3 +215,14 @@ class Run:
                 f"(keras-bisenet train --run {self.path} --resume)"
             )
         return self.model_file
+
+
+def best_row(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The row of `metrics.csv` with the largest validation mIoU; one that is no number is the
+    worst, not the best."""
+    return max(rows, key=lambda row: rank_of(row["val_miou"]))
+
+
+def rank_of(miou: float) -> float:
+    """What to compare mIoUs by."""
+    return -1.0 if math.isnan(miou) else miou

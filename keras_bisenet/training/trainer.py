@@ -14,8 +14,8 @@ import keras
 
 from keras_bisenet.class_weights import class_weights
 from keras_bisenet.console import log
-from keras_bisenet.data import load_dataset
 from keras_bisenet.data.augmentation import SOFT_STRIDE, Augmentation
+from keras_bisenet.data.dataset import Dataset
 from keras_bisenet.data.pipeline import Extra, TrainingPipeline
 from keras_bisenet.data.soft_labels import SoftLabels
 from keras_bisenet.errors import UserError
@@ -73,11 +73,12 @@ def settled(config: TrainingConfig, run: Run) -> TrainingConfig:
 
 
 def _train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
-    dataset = load_dataset(config.dataset, config.data_dir, hold_out=config.hold_out)
+    dataset = run.load_dataset(config)
     # A teacher answers on one device, before the batches are shared.
     soft, extra = open_sources(config, run, dataset)
     use_all_devices(config.batch_size)
-    dataset, pipeline = open_pipeline(
+    pipeline = open_pipeline(
+        dataset,
         config,
         config.batch_size,
         config.seed,
@@ -144,6 +145,7 @@ def brought_into(inference, model) -> Callable[[], contextlib.AbstractContextMan
 
 
 def open_pipeline(
+    dataset: Dataset,
     config: TrainingConfig,
     batch_size: int,
     seed: int,
@@ -152,8 +154,7 @@ def open_pipeline(
     soft: SoftLabels | None = None,
     extra: Extra | None = None,
 ):
-    """The data set, and batches of its training split, read ahead where they fit in memory."""
-    dataset = load_dataset(config.dataset, config.data_dir, hold_out=config.hold_out)
+    """Batches of a data set's training split, read ahead where they fit in memory."""
     samples = dataset.split("train")
     pipeline = TrainingPipeline(
         dataset, samples, config.size, batch_size, seed, augmentation, share, soft, extra
@@ -161,7 +162,7 @@ def open_pipeline(
     num_extra = len(extra.samples) if extra else 0
     with progress_bar("reading images", len(samples) + num_extra) as bar:
         pipeline.preload(bar)
-    return dataset, pipeline
+    return pipeline
 
 
 def start_from(source: str, model) -> None:

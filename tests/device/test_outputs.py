@@ -69,6 +69,8 @@ def test_outputs_that_cannot_be_written_are_refused_before_work(tmp_path, path, 
         check_output(tmp_path / path, "--json", (".json",))
     assert message in str(caught.value) and str(caught.value).startswith("--json ")
     check_output(tmp_path / "new" / "folder" / "a.json", "--json", (".json",))
+    with pytest.raises(UsageError, match="this is no .tflite file: choose another name"):
+        check_output(tmp_path / "m.tflite", "--json")
     assert os.listdir(tmp_path) == ["file"]
 
 

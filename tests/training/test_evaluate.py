@@ -247,7 +247,7 @@ def test_options_that_do_not_suit_the_model(
 ):
     assert refusal(float_file, *where, "--flip") == (
         2,
-        f"Error: {float_file}: --size, --flip and --scales are for Keras models\n",
+        f"Error: {float_file}: --flip and --scales are for Keras models\n",
     )
     assert refusal(float_run.model_file, *where) == (
         2,

@@ -500,7 +500,7 @@ def test_runs_that_there_is_nothing_to_report_on(tmp_path, tiny, ptq_run):
     run.write_metrics([{**METRICS, "epoch": 1}])
     code, output = refusal(run.path)
     assert code == 1 and output.count("\n") == 1
-    assert output.startswith(f"Error: {run.label_map_file}: these are not the classes of streets")
+    assert output.startswith(f"Error: {run.path}: ")
     code, output = refusal(ptq_run.path)
     assert code == 2 and output.count("\n") == 1
     assert f"keras-bisenet convert {ptq_run.path} -o model.tflite" in output

@@ -1,0 +1,187 @@
+"""What can be refused is refused before anything is written."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from click.testing import CliRunner
+from dataset_layouts import write_image, write_mask
+
+from keras_bisenet.cli import main
+from keras_bisenet.errors import UsageError
+from keras_bisenet.training.run import Run, best_row
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def write_data(directory, train=((0, 1),) * 4, val=((0, 1),) * 2):
+    for split, masks in (("train", train), ("val", val)):
+        for number, values in enumerate(masks):
+            write_image(directory / split / "images" / f"{number}.png", number)
+            write_mask(directory / split / "masks" / f"{number}.png", values)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"val": ((255,), (255,))}, "every mask of val is void all over"),
+        ({"train": ((255,),) * 4}, "every mask of train is void all over"),
+        ({"train": ((0, 1),)}, "1 training images do not fill a batch of 2"),
+        ({"train": ((0,),) * 4, "val": ((0,),)}, "hold no two classes, only 0"),
+    ],
+)
+def test_data_that_nothing_can_be_learnt_from(tmp_path, options, message):
+    data = write_data(tmp_path / "data", **options)
+    result = run("train", "--dataset", "folder", "--data-dir", data, "--run", tmp_path / "run",
+                 "--batch-size", 2, "--size", "32x32")  # fmt: skip
+    assert result.exit_code in (1, 2) and message in result.output, result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_image_has_no_validation_split(tmp_path):
+    write_image(tmp_path / "data" / "images" / "0.png")
+    write_mask(tmp_path / "data" / "masks" / "0.png", (0, 1))
+    result = run("train", "--dataset", "folder", "--data-dir", tmp_path / "data", "--run",
+                 tmp_path / "run", "--batch-size", 1)  # fmt: skip
+    assert result.exit_code == 2 and "folder has no split 'val'" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/run", "full"])
+def test_places_where_no_run_can_be(tmp_path, place):
+    data = write_data(tmp_path / "data")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("")
+    result = run("train", "--dataset", "folder", "--data-dir", data, "--run", tmp_path / place,
+                 "--batch-size", 2, "--size", "32x32")  # fmt: skip
+    assert result.exit_code == 2 and len(result.output.splitlines()) <= 2, result.output
+    assert str(tmp_path / place) in result.output
+    assert (tmp_path / "full" / "mine.txt").exists()
+
+
+def test_a_run_without_a_checkpoint_is_started_anew(tmp_path, tiny):
+    from keras_bisenet.label_map import LabelMap
+
+    labels = LabelMap(("a", "b"), ((0, 0, 0), (9, 9, 9)))
+    left = Run.create(tmp_path / "run", tiny(), labels)
+    left.logs.mkdir()
+    (left.logs / "events").write_text("")
+    again = Run.create(tmp_path / "run", tiny(epochs=7), labels)
+    assert again.config.epochs == 7 and not again.logs.exists()
+    (again.path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="something is here already"):
+        Run.create(tmp_path / "run", tiny(), labels)
+    (again.path / "notes.txt").unlink()
+    again.checkpoints.mkdir()
+    (again.checkpoints / "epoch-0001.npz").write_text("")
+    with pytest.raises(UsageError, match="something is here already"):
+        Run.create(tmp_path / "run", tiny(), labels)
+
+
+def test_a_miou_that_is_no_number_is_never_the_best():
+    rows = [{"epoch": e, "val_miou": m} for e, m in ((1, math.nan), (2, 0.1), (3, math.nan))]
+    assert best_row(rows)["epoch"] == 2
+    assert best_row(rows[::2])["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--json", "."], "--json .: this is a folder"),
+        (["--json", "file/a.json"], "is a file, not a folder"),
+        (["--confusion", "a.txt"], "--confusion a.txt: choose a name that ends in .png"),
+        (["--limit", "0"], "0 is not in the range x>=1"),
+        (["--limit", "-3"], "-3 is not in the range x>=1"),
+    ],
+)
+def test_evaluate_refuses_before_it_works(tmp_path, monkeypatch, options, message):
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    data = write_data(tmp_path / "data")
+    result = run("evaluate", tmp_path / "none", "--dataset", "folder", "--data-dir", data, *options)
+    assert result.exit_code == 2 and message in result.output, result.output
+
+
+def test_evaluate_refuses_a_split_without_labels(tmp_path):
+    data = write_data(tmp_path / "data", val=((255,), (255,)))
+    (tmp_path / "model.keras").write_bytes(b"")
+    result = run("evaluate", tmp_path / "model.keras", "--dataset", "folder", "--data-dir", data)
+    assert result.exit_code == 1 and "every mask of val is void all over" in result.output
+
+
+def test_packing_and_checking_refuse_before_they_work(tmp_path):
+    data = write_data(tmp_path / "data")
+    (tmp_path / "file").write_text("")
+    for arguments in (
+        ["pack", "-o", tmp_path / "file" / "packed"],
+        ["check", "--json", tmp_path],
+        ["check", "--suggest", tmp_path / "file" / "classes.yaml"],
+        ["check", "--page", tmp_path / "file" / "page.html"],
+    ):
+        result = run("dataset", *arguments, "--dataset", "folder", "--data-dir", data)
+        assert result.exit_code == 2 and "Error: " in result.output, result.output
+        assert "reading" not in result.output
+
+
+# === train --suggested ===
+
+
+def test_suggestions_are_taken_over(streets, tmp_path):
+    import shutil
+
+    from keras_bisenet.cli.train import take_suggestions
+    from keras_bisenet.data import load_dataset
+
+    shutil.copytree(streets, tmp_path / "data")
+    for folder, source in (("train", "val"), ("trainannot", "valannot")):
+        for number in (0, 2):
+            name = f"street_{number:05d}.png"
+            shutil.copy(tmp_path / "data" / source / name, tmp_path / "data" / folder / f"c{name}")
+    dataset = load_dataset("streets", tmp_path / "data")
+    taken, leave_out = take_suggestions(dataset)
+    assert leave_out == ["cstreet_00000.png", "cstreet_00002.png"]
+    assert taken["size"] == "64x96"
+    weights = [float(weight) for weight in taken["class_weights"].split(",")]
+    assert len(weights) == 11 and max(weights) > 2 * min(weights)
+
+
+def test_what_was_left_out_stays_left_out(streets, tmp_path, tiny):
+    from keras_bisenet.data import load_dataset
+
+    config = tiny()
+    labels = load_dataset(config.dataset, config.data_dir).label_map
+    new = Run.create(tmp_path / "run", config, labels)
+    new.leave_out_file.write_text("street_00001.png\n")
+    names = [sample.image.name for sample in new.load_dataset().split("train")]
+    assert len(names) == 7 and "street_00001.png" not in names
+    assert len(new.load_dataset().split("val")) == 3
+
+
+def test_suggestions_of_bad_data_are_refused(tmp_path):
+    data = write_data(tmp_path / "data", train=((0, 1),) * 6)
+    (data / "classes.csv").write_text("name,id\na,0\nb,1\n")
+    write_mask(data / "train" / "masks" / "3.png", (0, 7))
+    result = run("train", "--dataset", "folder", "--data-dir", data, "--run", tmp_path / "run",
+                 "--batch-size", 2, "--suggested")  # fmt: skip
+    assert result.exit_code == 1 and "keras-bisenet dataset check lists what is" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("by_file", [True, False])
+def test_a_backend_that_nothing_runs_on(tmp_path, monkeypatch, by_file):
+    data = write_data(tmp_path / "data")
+    if by_file:
+        monkeypatch.delenv("KERAS_BACKEND", raising=False)
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+        (tmp_path / "keras.json").write_text('{"backend": "torch"}')
+    else:
+        monkeypatch.setenv("KERAS_BACKEND", "torch")
+    result = run("train", "--dataset", "folder", "--data-dir", data, "--run", tmp_path / "run")
+    assert result.exit_code == 2
+    assert result.output.strip().endswith("Keras' backend 'torch' is none of tensorflow and jax")
+    assert not (tmp_path / "run").exists()
