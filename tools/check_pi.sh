@@ -76,6 +76,10 @@ install_packages() {
 }
 
 live() { # WORK
+  if curl --silent "http://127.0.0.1:$PORT/" >/dev/null; then
+    echo "Error: something listens at port $PORT already: choose another PORT" >&2
+    return 1
+  fi
   "${EMULATED[@]}" -m keras_bisenet.cli live "$TINY" "$1/drive.mp4" --listen "127.0.0.1:$PORT" --stall 10m \
     >"$1/live.log" 2>&1 &
   local process=$! seconds

@@ -75,7 +75,8 @@ def test_without_a_model_it_is_the_packaged_one(tmp_path, image):
         (["model.tflite"], "model.tflite: a model and nothing to segment: name an image, folder,"),
         (
             ["m.tflite", "a.png", "b.png"],
-            "not 3 names: for several images, name the folder that they lie in",
+            "one MODEL and one SOURCE, not 3 names: for several images, name the folder that they "
+            "lie in",
         ),
     ],
 )
