@@ -147,7 +147,12 @@ class Bench:
                     time.sleep(min(20.0, seconds / 10))
                 time.sleep(1)
                 samples.append(sample(process.pid))
-        return {"minutes": round(seconds / 60, 1), "first": samples[1], "last": samples[-1]}
+        return {
+            "minutes": round(seconds / 60, 1),
+            "first": samples[1],
+            "last": samples[-1],
+            "mb": [taken["mb"] for taken in samples],
+        }
 
     @contextlib.contextmanager
     def served(self, size: tuple[int, int]):

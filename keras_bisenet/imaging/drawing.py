@@ -181,7 +181,7 @@ class VideoOverlay:
         shape = (height + rows * line + margin, max(width, margin + columns * self._cell[1]))
         self._canvas = np.empty((*(side + side % 2 for side in shape), 3), np.uint8)
         self._canvas[:] = BACKGROUND
-        self._draw_entry = functools.lru_cache(maxsize=1024)(self._entry)
+        self._draw_entry = functools.lru_cache(maxsize=128)(self._entry)
 
     def draw(self, image: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """The picture, RGB, until the next call: the array is used again."""
