@@ -19,6 +19,7 @@ from keras_bisenet.version import __version__
 # name -> (module in this package, one line for --help)
 COMMANDS = {
     "train": ("train", "Train a model on images with pixel labels."),
+    "import": ("import_", "Make a run of BiSeNet V2 weights from PyTorch."),
     "evaluate": ("evaluate", "Measure mIoU of a run, a .keras or a .tflite file over a split."),
     "report": ("report", "Write a run's curves, scores and pictures into one HTML page."),
     "quantize": ("quantize", "Quantize a trained run (QAT, or post-training)."),

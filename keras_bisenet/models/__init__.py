@@ -12,10 +12,14 @@ A further family is a module with a `Family`, and a line in `FAMILIES`.
 from __future__ import annotations
 
 from keras_bisenet.errors import UsageError
-from keras_bisenet.models import bisenetv2
+from keras_bisenet.models import bisenetv1, bisenetv2, fcn
 from keras_bisenet.models.family import Family
 
-FAMILIES = (bisenetv2.FAMILY,)
+FAMILIES = (
+    bisenetv2.FAMILY,
+    bisenetv1.FAMILY,
+    fcn.FAMILY,
+)
 
 MODELS = {name: family for family in FAMILIES for name in family.variants}
 """The family of every name that `--model` takes."""

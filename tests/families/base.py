@@ -1,0 +1,210 @@
+"""What every family of networks must do: one harness, which a family passes with a few lines.
+
+A family's test module has a class `Test...(FamilyTests)` that says how to build it small, and what
+it costs. Networks are tiny, and made once for each class.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from keras_bisenet.errors import UsageError
+from keras_bisenet.export.convert import convert_model
+from keras_bisenet.lite.model_file import read_model_file
+from keras_bisenet.models import build_model, find_family
+from keras_bisenet.models.cost import cost_by_part
+from keras_bisenet.models.deployment import copy_weights, deployment_model
+from keras_bisenet.models.family import HEADS
+from keras_bisenet.quantization.calibration import calibrate
+from keras_bisenet.quantization.qat import equalize_depthwise, quantization_aware
+from keras_bisenet.quantization.resizes import asymmetric_resizes
+from keras_bisenet.runtime.interpreter import open_interpreter
+from keras_bisenet.targets import TARGETS
+from keras_bisenet.training.losses import cross_entropy
+
+SIZE = (64, 96)
+CLASSES = 5
+
+
+def pictures(count=2, size=SIZE, seed=0):
+    """Images whose values are those of pixels: float32 [count, height, width, 3]."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, *size, 3))
+    return (pixels / 255).astype(np.float32)
+
+
+def randomize(model, seed=0):
+    """Gives normalizations the statistics of a trained network; kernels are random already."""
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if type(layer).__name__ == "BatchNormalization":
+            channels = layer.get_weights()[0].shape
+            gamma, variance = rng.uniform(0.5, 1.5, (2, *channels))
+            beta, mean = rng.normal(0, 0.2, (2, *channels))
+            layer.set_weights([gamma, beta, mean, variance])
+    return model
+
+
+class FamilyTests:
+    """The harness.
+
+    Attributes:
+        model: The name that is built.
+        tiny: Options that make it small.
+        num_boosters: Heads for training alone.
+        costs: Model name -> (million parameters, billion MACs) of 19 classes at 512x1024.
+        elsewhere: Target -> the operators of the int8 file that it does not take; for the targets
+            that take all of them none.
+        steps: How far, in steps of the output, the int8 file may be from its model.
+    """
+
+    model: str
+    tiny: dict
+    num_boosters: int
+    costs: dict
+    elsewhere: dict = {}
+    steps = 3
+
+    def build(self, classes=CLASSES, shape=(*SIZE, 3), keras=keras, **options):
+        keras.utils.set_random_seed(0)
+        model = build_model(self.model, classes, shape, keras=keras, **{**self.tiny, **options})
+        return randomize(model)
+
+    @pytest.fixture(scope="class")
+    def built(self, request):
+        """The network with its boosters, in Keras 3."""
+        return request.cls().build(boosters=True)
+
+    @pytest.fixture(scope="class")
+    def deployed(self, request, built):
+        """The network as a device runs it, in tf_keras."""
+        return deployment_model(built, request.cls.model, keras=tf_keras, **request.cls.tiny)
+
+    @pytest.fixture(scope="class")
+    def files(self, deployed):
+        """The quantization-aware model and its int8 file, by the form of resizes."""
+        found = {}
+        for form, model in (
+            ("half-pixel", deployed),
+            ("asymmetric", asymmetric_resizes(deployed)),
+        ):
+            equalize_depthwise(model)
+            quantized = quantization_aware(model)
+            calibrate(quantized, model, np.split(pictures(4, seed=1), 4), outliers=0)
+            found[form] = quantized, convert_model(quantized, "int8")
+        return found
+
+    # --- the graph ---
+
+    def test_outputs_have_the_images_size(self, built):
+        assert len(built.outputs) == 1 + self.num_boosters
+        assert {output.shape for output in built.outputs} == {(None, *SIZE, CLASSES)}
+        assert built.outputs[0] is built.get_layer("head_upsample").output
+
+    def test_any_size_that_fits(self):
+        assert self.build(shape=(None, None, 3)).input_shape == (None, None, None, 3)
+        assert self.build(shape=(32, 160, 3)).output_shape == (None, 32, 160, CLASSES)
+        with pytest.raises(UsageError, match="height 50 is not a multiple of 32: use 32 or 64"):
+            self.build(shape=(50, 160, 3))
+
+    def test_what_it_costs(self):
+        for name, expected in self.costs.items():
+            total = cost_by_part(build_model(name, 19, (512, 1024, 3)))["total"]
+            assert (round(total.parameters / 1e6, 2), round(total.macs / 1e9, 1)) == expected, name
+
+    def test_every_weight_is_in_the_cost(self, built):
+        counted = cost_by_part(built)["total"].parameters
+        assert counted == sum(np.prod(w.shape) for w in built.trainable_weights)
+
+    def test_layers_that_belong_to_the_classes_are_named_so(self, built):
+        other = self.build(classes=CLASSES + 2, boosters=True)
+        for layer in built.layers:
+            shapes = [w.shape for w in layer.weights]
+            if shapes != [w.shape for w in other.get_layer(layer.name).weights]:
+                assert layer.name.startswith(HEADS), layer.name
+
+    def test_boosters_are_free_at_inference(self, built):
+        inference = self.build()
+        extra = {layer.name for layer in built.layers} - {layer.name for layer in inference.layers}
+        assert all(name.startswith("booster_") for name in extra)
+        assert bool(extra) == bool(self.num_boosters)
+        copy_weights(built, inference)
+        answers = tf.nest.flatten(built(pictures())), inference(pictures())
+        np.testing.assert_array_equal(answers[0][0], answers[1])
+
+    # --- two Kerases ---
+
+    def test_keras_3_and_keras_2_give_the_same_bits(self, built):
+        two = self.build(keras=tf_keras, boosters=True)
+        copy_weights(built, two)
+        assert [layer.name for layer in built.layers] == [layer.name for layer in two.layers]
+        answers = (tf.nest.flatten(model(pictures())) for model in (built, two))
+        for ours, theirs in zip(*answers):
+            np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+            assert ours.numpy().std() > 0.01
+
+    # --- training ---
+
+    def test_a_step_moves_every_kernel(self):
+        model = self.build(boosters=True)
+        outputs = len(model.outputs)
+        model.compile(keras.optimizers.SGD(0.1), [cross_entropy] * outputs, run_eagerly=True)
+        kernels = [weight for weight in model.trainable_weights if "kernel" in weight.path]
+        before = [kernel.numpy() for kernel in kernels]
+        labels = np.random.default_rng(1).integers(0, CLASSES, (2, *SIZE))
+        logs = model.train_on_batch(pictures(), [labels] * outputs, return_dict=True)
+        assert 1 < logs["loss"] < 200
+        for kernel, value in zip(kernels, before):
+            assert np.abs(kernel.numpy() - value).max() > 0, kernel.path
+
+    def test_a_saved_model_is_the_same(self, built, tmp_path):
+        built.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+        for ours, theirs in zip(*(tf.nest.flatten(m(pictures())) for m in (built, loaded))):
+            np.testing.assert_array_equal(ours, theirs)
+
+    # --- on a device ---
+
+    def test_the_deployment_model_is_the_trained_one_up_to_rounding(self, built, deployed):
+        last = built.get_layer("head_upsample")
+        is_cut = getattr(last, "interpolation", None) == "bilinear"
+        expected = keras.Model(built.input, last.input if is_cut else last.output)(pictures())
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(deployed(pictures()), expected, rtol=0, atol=1e-5 * scale)
+
+    def test_the_file_gives_the_numbers_that_training_saw(self, files):
+        for form, (quantized, content) in files.items():
+            assert {t.dtype for t in read_model_file(content).main.tensors} == {"INT8", "INT32"}
+            interpreter = open_interpreter(content)
+            (given,), (found,) = interpreter.get_input_details(), interpreter.get_output_details()
+            scale, zero_point = found["quantization"]
+            for picture in pictures(3, seed=2):
+                pixels = np.round(picture * 255) - 128
+                interpreter.set_tensor(given["index"], pixels[None].astype(np.int8))
+                interpreter.invoke()
+                raw = interpreter.get_tensor(found["index"])
+                logits = quantized(picture[None], training=False).numpy()
+                expected = np.clip(np.round(logits / scale + zero_point), -128, 127)
+                apart = np.abs(raw - expected)
+                assert apart.max() <= self.steps and (apart <= 1).mean() >= 0.98, form
+                assert expected.std() > 5
+
+    @pytest.mark.parametrize("target", list(TARGETS))
+    def test_what_targets_take_of_the_file(self, files, target):
+        _, content = files[TARGETS[target].resize]
+        model = read_model_file(content)
+        assessment = TARGETS[target].assess(model)
+        left = [
+            operator.name
+            for operator, verdict in zip(model.main.operators, assessment.operators)
+            if not verdict.mapped
+        ]
+        assert sorted(set(left)) == sorted(self.elsewhere.get(target, ()))
+
+
+def test_families_have_their_harness():
+    """A family without one is found here."""
+    assert find_family("bisenetv2").stride == 32
