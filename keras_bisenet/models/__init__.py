@@ -5,6 +5,10 @@
 | `bisenetv2` | the paper's | 2.31 M, 16.0 G |
 | `bisenetv2-large` | alpha 2, depth 3 (paper, Table 5) | 15.5 M, 66.0 G |
 | `bisenetv2-small` | alpha 0.5, head width 64: for weak devices | 0.59 M, 4.1 G |
+| `bisenetv1` | the first BiSeNet, on ResNet18 | 12.89 M, 25.9 G |
+| `bisenetv1-light` | on Xception39 | 1.55 M, 6.9 G |
+| `fcn32s`, `fcn16s`, `fcn8s` | FCN on VGG16 | 134.4 M, 221.7 G |
+| `fcn8s-light` | FCN-8s on a narrow backbone with normalizations | 0.96 M, 5.3 G |
 
 A further family is a module with a `Family`, and a line in `FAMILIES`.
 """

@@ -24,7 +24,7 @@ import numpy as np
 from keras_bisenet.models.blocks import PADDINGS, UPSAMPLINGS, Blocks, keras_or_default, scaled
 from keras_bisenet.models.family import Family, check_choice, check_positive, check_size
 
-AGGREGATIONS = ("bga", "sum", "concat")
+AGGREGATIONS = ("bga", "sum", "concat", "detail", "semantic")
 CONTEXT = "semantic_context"
 
 
@@ -62,7 +62,8 @@ def bisenetv2(
         head_width: int. The paper's C_t: channels inside the segmentation heads. The paper gives
             no value; it is the cheapest knob of the network.
         boosters: bool. Adds the four training heads; the outputs become a list, main head first.
-        aggregation: `"bga"`, or the plain `"sum"` and `"concat"` that the paper compares with.
+        aggregation: `"bga"`, or what the paper's Table 2 compares with: the plain `"sum"` and
+            `"concat"`, and `"detail"` and `"semantic"`, one branch on its own.
         upsampling: `"bilinear"`, `"nearest"` or `"transposed"` (learned; kernel = stride).
         bga_upsampling: str. How the aggregation enlarges; None for the same as everywhere.
         padding: `"same"`, TensorFlow's, or `"symmetric"`, PyTorch's; see `blocks.Blocks`.
@@ -140,7 +141,12 @@ def bisenetv2(
     semantic = b.context_embedding(x, CONTEXT, norm=context_norm)  # 16x32x128
 
     # === Aggregation ===
-    if aggregation == "bga":
+    factor = 8
+    if aggregation == "detail":
+        fused = detail  # 64x128x128
+    elif aggregation == "semantic":
+        fused, factor = semantic, 32  # 16x32x128
+    elif aggregation == "bga":
         fused = b.guided_aggregation(
             detail, semantic, "bga", bga_upsampling, gate_bias
         )  # 64x128x128
@@ -150,7 +156,7 @@ def bisenetv2(
         fused = join(name=f"bga_{aggregation}")([detail, semantic])  # 64x128x128 or x256
 
     # === Heads ===
-    logits = b.head(fused, num_classes, head_width, 8, "head")  # 512x1024xN
+    logits = b.head(fused, num_classes, head_width, factor, "head")  # 512x1024xN
     if not boosters:
         return keras.Model(image, logits, name=name)
     outputs = [logits]
@@ -289,6 +295,8 @@ def fold_context(source) -> dict[str, list[np.ndarray]]:
     Returns:
         Weights of the two layers that take over what the normalization did, by name.
     """
+    if not any(layer.name == CONTEXT + "_pool_bn" for layer in source.layers):
+        return {}  # the detail branch on its own
     pool_bn = source.get_layer(f"{CONTEXT}_pool_bn")
     gamma, beta, mean, variance = pool_bn.get_weights()
     scale = gamma / np.sqrt(variance + pool_bn.epsilon)

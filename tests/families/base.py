@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+import yaml
 
 from keras_bisenet.errors import UsageError
 from keras_bisenet.lite.model_file import read_model_file
@@ -177,3 +178,24 @@ class FamilyTests:
         refusals = zip(model.main.operators, assessment.refusals)
         left = [operator.name for operator, refusal in refusals if refusal is not None]
         assert sorted(set(left)) == sorted(self.elsewhere.get(target, ()))
+
+    # --- with every command ---
+
+    @pytest.mark.slow
+    def test_from_images_to_masks(self, streets, command, tmp_path):
+        options = {"epochs": 1, "batch_size": 4, "model_options": self.tiny}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(options))
+        place = ("--dataset", "streets", "--data-dir", streets, "--size", "64x96")
+        config = ("--config", tmp_path / "config.yaml")
+        printed = command(
+            "train", "--model", self.model, *place, *config, "--run", tmp_path / "run"
+        )
+        assert "best val mIoU" in printed
+        short = ("--epochs", 1, "--batch-size", 4, "--calibration-images", 4)
+        for target in TARGETS:
+            run, file = tmp_path / target, tmp_path / f"{target}.tflite"
+            command("quantize", tmp_path / "run", "--run", run, "--target", target, *short)
+            command("convert", run, "-o", file)
+            command("check", file, "--target", target)
+            command("run", file, streets / "test", "-o", tmp_path / f"{target}-masks")
+            assert len(list((tmp_path / f"{target}-masks").iterdir())) >= 3

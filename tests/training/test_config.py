@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from keras_bisenet.cli import main
 from keras_bisenet.errors import UsageError
+from keras_bisenet.models import MODELS
 from keras_bisenet.training.config import (
     QuantizationConfig,
     TrainingConfig,
@@ -236,7 +237,7 @@ def test_an_unknown_model_and_missing_data(tmp_path, streets):
     where = ["--dataset", "streets", "--data-dir", streets]
     assert train(tmp_path, *where, "--model", "unet") == (
         2,
-        "Error: train: model: 'unet' is none of bisenetv2, bisenetv2-large, bisenetv2-small",
+        f"Error: train: model: 'unet' is none of {', '.join(MODELS)}",
     )
     assert train(tmp_path, "--dataset", "streets") == (
         2,

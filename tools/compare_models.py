@@ -1,0 +1,224 @@
+"""The networks side by side: accuracy, cost, and what quantization and a device make of them.
+
+    python tools/compare_models.py [--budget tools/compare_models.yaml] [--out comparison]
+        [--dataset camvid --data-dir DIR] [--seeds N] [--models "V2, sum,..."]
+
+Trains every model of the budget on the generated streets (or another data set), as often as there
+are seeds, quantizes it after training, converts it, and scores both on val and test. What is
+finished is kept in OUT and not done again, so an interrupted comparison goes on when it is called
+again. Writes OUT/comparison.md, a table of what is there, and OUT/comparison.svg.
+
+Latency is measured at the end, of all int8 files in turns on one thread at --latency-size.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from html import escape
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import click
+import numpy as np
+import yaml
+
+from keras_bisenet.cli.options import SIZE
+from keras_bisenet.console import log_on_terminal
+from keras_bisenet.errors import UserError
+from keras_bisenet.files import write_bytes, write_json, write_text
+
+HERE = Path(__file__).parent
+COST_SIZE = (512, 1024)
+
+
+@click.command()
+@click.option("--budget", type=click.Path(exists=True), default=HERE / "compare_models.yaml")
+@click.option("--out", type=click.Path(path_type=Path), default="comparison", show_default=True)
+@click.option("--dataset", default="streets", show_default=True)
+@click.option("--data-dir", type=click.Path())
+@click.option("--seeds", type=int, help="[the budget's]")
+@click.option("--models", help="Some of the budget's, separated by ;")
+@click.option("--latency-size", type=SIZE, default="256x512", show_default=True)
+def main(budget, out, dataset, data_dir, seeds, models, latency_size):
+    """Compare the networks of a budget."""
+    plan = yaml.safe_load(Path(budget).read_text(encoding="utf-8"))
+    spent, wanted = plan["budget"], plan["models"]
+    if models:
+        wanted = {label: wanted[label] for label in models.split(";")}
+    data_dir = data_dir or make_streets(out, spent["streets"])
+    with log_on_terminal():
+        for seed in range(seeds or spent["seeds"]):
+            for label, options in wanted.items():
+                place = out / f"{slug(label)}-{seed}"
+                if not (place / "result.json").exists():
+                    click.echo(f"=== {label}, seed {seed}")
+                    one(place, options, spent, dataset, data_dir, seed)
+    results = {label: read_results(out, label) for label in wanted}
+    results = {label: found for label, found in results.items() if found}
+    latency = latencies(out, results, latency_size)
+    write_text(out / "comparison.md", table(results, latency, spent, latency_size))
+    write_text(out / "comparison.svg", picture(results, latency))
+    click.echo((out / "comparison.md").read_text())
+
+
+def make_streets(out: Path, streets: dict) -> Path:
+    from keras_bisenet.data.streets import generate_streets
+    from keras_bisenet.training.config import parse_size
+
+    folder = out / "streets"
+    if not (folder / "streets.json").exists():
+        counts = {split: streets[split] for split in ("train", "val", "test")}
+        generate_streets(folder, counts=counts, size=parse_size(streets["size"]))
+    return folder
+
+
+def slug(label: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in label.lower()).strip("-")
+
+
+def one(place: Path, options: dict, spent: dict, dataset: str, data_dir, seed: int) -> None:
+    """Trains, quantizes, converts and scores one model; `result.json` is written last."""
+    import keras
+    import tf_keras
+
+    from keras_bisenet.data import load_dataset
+    from keras_bisenet.export.convert import convert
+    from keras_bisenet.quantization.quantizer import quantize
+    from keras_bisenet.segmenters import open_segmenter
+    from keras_bisenet.training.config import QuantizationConfig, TrainingConfig, make_config
+    from keras_bisenet.training.evaluation import score
+    from keras_bisenet.training.run import Run
+    from keras_bisenet.training.trainer import train
+
+    shutil.rmtree(place, ignore_errors=True)
+    training = {
+        name: spent[name]
+        for name in ("size", "epochs", "batch_size", "optimizer", "learning_rate")
+        if name in spent
+    }
+    values = {"dataset": dataset, "data_dir": str(data_dir), "seed": seed, **training, **options}
+    config = make_config(TrainingConfig, {"validate_every": spent["epochs"], **values})
+    data = load_dataset(dataset, data_dir)
+    run = Run.create(place / "float", config, data.label_map)
+    train(config, run)
+    quantization = QuantizationConfig(mode="ptq", calibration_images=spent["calibration_images"])
+    int8 = Run.create(place / "ptq", config, data.label_map, quantization)
+    quantize(run, int8, quantization)
+    write_bytes(place / "int8.tflite", convert(int8))
+    result = {}
+    for name, path in (("float", run.path), ("int8", place / "int8.tflite")):
+        segment = open_segmenter(path, data.label_map)
+        for split in ("val", "test"):
+            result[f"{name}_{split}"] = score(segment, data, data.split(split)).miou
+    write_json(place / "result.json", {**result, **cost(config)})
+    keras.utils.clear_session()
+    tf_keras.backend.clear_session()
+
+
+def cost(config) -> dict:
+    """Parameters and MACs of the same network for 19 classes at 512x1024."""
+    from keras_bisenet.models import build_model
+    from keras_bisenet.models.cost import cost_by_part
+
+    total = cost_by_part(build_model(config.model, 19, (*COST_SIZE, 3), **config.model_options))
+    return total["total"]._asdict()
+
+
+def read_results(out: Path, label: str) -> list[dict]:
+    return [
+        json.loads(path.read_text())
+        for path in sorted(out.glob(f"{slug(label)}-[0-9]/result.json"))
+    ]
+
+
+def latencies(out: Path, results: dict, size: tuple[int, int]) -> dict[str, float]:
+    """Median milliseconds of each model's int8 file at `size`, in turns, on one thread."""
+    from keras_bisenet.export.convert import convert
+    from keras_bisenet.runtime.bench import measure, synthetic_image
+    from keras_bisenet.runtime.segmenter import Segmenter
+    from keras_bisenet.training.run import Run
+
+    segmenters = []
+    for label in results:
+        path = out / f"{slug(label)}-{size[0]}x{size[1]}.tflite"
+        if not path.exists():
+            write_bytes(path, convert(Run.open(out / f"{slug(label)}-0" / "ptq"), size=size))
+        segmenters.append(Segmenter(path, threads=1))
+    found = measure(segmenters, [synthetic_image(size)] * len(segmenters), runs=15, warmup=3)
+    medians = [float(np.median([timing.invoke for timing in timings])) for timings in found]
+    return dict(zip(results, medians))
+
+
+def table(results: dict, latency: dict, spent: dict, size: tuple[int, int]) -> str:
+    lines = [
+        f"| network | parameters | MACs | val mIoU, % | test mIoU, % | int8 test mIoU, % | int8 ms "
+        f"at {size[0]}x{size[1]} | seeds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for label, found in results.items():
+        cells = [
+            label,
+            f"{found[0]['parameters'] / 1e6:.3f} M",
+            f"{found[0]['macs'] / 1e9:.2f} G",
+            *(spread(found, key) for key in ("float_val", "float_test", "int8_test")),
+            f"{latency[label]:.1f}",
+            str(len(found)),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def spread(found: list[dict], key: str) -> str:
+    """The mean over the seeds, and the lowest and highest."""
+    values = [100 * result[key] for result in found]
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    return f"{np.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def picture(results: dict, latency: dict) -> str:
+    """mIoU on test of the int8 files over their latency, as SVG."""
+    width, height, left, bottom = 760, 420, 60, 50
+    points = {
+        label: (latency[label], 100 * np.mean([result["int8_test"] for result in found]))
+        for label, found in results.items()
+    }
+    if not points:
+        raise UserError("nothing is finished yet")
+    right = 1.35 * max(x for x, _ in points.values())
+    low, high = (edge(y for _, y in points.values()) for edge in (min, max))
+    low, high = low - 0.1 * (high - low) - 1, high + 0.1 * (high - low) + 1
+
+    def at(x, y):
+        across = left + (width - left - 20) * x / right
+        return across, 20 + (height - 20 - bottom) * (high - y) / (high - low)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>',
+        f'<path d="M{left} 20V{height - bottom}H{width - 20}" fill="none" stroke="#888"/>',
+        f'<text x="{width / 2}" y="{height - 12}" text-anchor="middle">int8 latency, ms</text>',
+        f'<text x="16" y="{height / 2}" text-anchor="middle" '
+        f'transform="rotate(-90 16 {height / 2})">test mIoU, %</text>',
+    ]
+    for y in np.linspace(low, high, 5):
+        parts.append(f'<text x="{left - 6}" y="{at(0, y)[1]:.0f}" text-anchor="end">{y:.1f}</text>')
+    for x in np.linspace(0, right, 6):
+        place = at(x, low)
+        parts.append(
+            f'<text x="{place[0]:.0f}" y="{place[1] + 16:.0f}" text-anchor="middle">{x:.0f}</text>'
+        )
+    for label, point in points.items():
+        x, y = at(*point)
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="#1f77b4"/>')
+        parts.append(f'<text x="{x + 7:.1f}" y="{y + 4:.1f}">{escape(label)}</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+if __name__ == "__main__":
+    main()
