@@ -62,7 +62,7 @@ def command(weights, layout, run_dir, dataset, data_dir, size, mean, deviation):
         make_config(TrainingConfig, values, "import")
         tensors = read_tensors(weights)
         load_tensorflow()
-        from keras_bisenet.training.trainer import save_model
+        from keras_bisenet.training.saving import save_model
 
         try:
             model, options, left_out = model_from(tensors, layout, mean, deviation)
