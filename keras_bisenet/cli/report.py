@@ -36,9 +36,9 @@ def command(run_dir, out, data_dir, split, images, any_classes):
     out = out or Path(run_dir) / "report.html"
     if out.is_dir():
         raise UsageError(f"-o {out}: this is a folder: name a file, such as {out / 'report.html'}")
-    check_output(out, "-o")
     if out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"-o {out}: a report is an HTML page: choose a name that ends in .html")
+    check_output(out, "-o")
     with training_half():
         from keras_bisenet.reports.run_page import page
         from keras_bisenet.training.examination import examine, ranked_classes
