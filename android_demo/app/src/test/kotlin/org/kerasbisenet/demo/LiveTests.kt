@@ -45,7 +45,7 @@ abstract class LiveTests(private val draws: Boolean) {
 
     @After fun close() = live.close()
 
-    /** Robolectric's cameras of Android 8 end in trouble of their own, which is not what is tested. */
+    /** Robolectric's cameras of Android 8 open, but have no session: trouble that is not what is tested. */
     private fun assertNoTrouble() {
         val trouble = live.readStatus { it.trouble }
         if (draws) assertNull(trouble) else assertTrue("$trouble", trouble == null || trouble is Trouble.Camera)
