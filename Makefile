@@ -60,7 +60,7 @@ android: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -e '.[train,test]'
+	$(BIN)/python -m pip install -q -e '.[train,test,video]'
 	touch $@
 
 $(RUNTIME_VENV)/installed: pyproject.toml
@@ -74,7 +74,7 @@ $(LOWEST_VENV)/installed: pyproject.toml
 	$(PYTHON_OLDEST) -m venv $(LOWEST_VENV)
 	$(LOWEST_VENV)/bin/python -m pip install -q uv
 	VIRTUAL_ENV=$(LOWEST_VENV) $(LOWEST_VENV)/bin/uv pip install -q --resolution lowest-direct \
-		-e '.[train,test]'
+		-e '.[train,test,video]'
 	touch $@
 
 $(LOWEST_DEVICE_VENV)/installed: pyproject.toml
