@@ -10,20 +10,25 @@
 | `fcn32s`, `fcn16s`, `fcn8s` | FCN on VGG16 | 134.4 M, 221.7 G |
 | `fcn8s-light` | FCN-8s on a narrow backbone with normalizations | 0.96 M, 5.3 G |
 
-A further family is a module with a `Family`, and a line in `FAMILIES`.
+A further family is a module with a `FAMILY`, and its name in `FAMILIES`.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from keras_bisenet.errors import UsageError
-from keras_bisenet.models import bisenetv1, bisenetv2, fcn
 from keras_bisenet.models.family import Family
 
-FAMILIES = (
-    bisenetv2.FAMILY,
-    bisenetv1.FAMILY,
-    fcn.FAMILY,
+FAMILIES: tuple[Family, ...] = tuple(
+    import_module(f"{__name__}.{module}").FAMILY
+    for module in (
+        "bisenetv2",
+        "bisenetv1",
+        "fcn",
+    )
 )
+"""All families: each a module of this package with its `FAMILY`."""
 
 MODELS = {name: family for family in FAMILIES for name in family.variants}
 """The family of every name that `--model` takes."""
