@@ -49,8 +49,8 @@ keras_bisenet/web/vendor/core/package.json: web_demo/package-lock.json $(VENV)/i
 	$(BIN)/python -m keras_bisenet.web.litert_js web_demo/node_modules/@litertjs
 	touch $@
 
+# What is small enough for a Pi; after `make web` also LiteRT.js, 10 MB packed.
 wheel: $(VENV)/installed
-	-@$(MAKE) --no-print-directory web  # without it the wheel has no LiteRT.js
 	$(BIN)/python -m pip wheel -q --no-deps -w dist . ./weights
 	@ls -l dist/*.whl
 

@@ -25,7 +25,7 @@ QUANTIZED_RUNS = {
     "test_layer_noise.py",
     "test_quantization.py",
     "test_report.py",
-    "test_targets.py",
+    "test_resizes.py",
 }
 """The tests that use quantized runs."""
 
