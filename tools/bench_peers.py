@@ -250,7 +250,7 @@ def train_keras(settings: dict) -> dict:
     )
     precision, _ = suitable_precision()
     plain = build_model("bisenetv2", settings["num_classes"], **options)
-    model = training_model(plain, precision, config.loss_stride, config.full_boosters)
+    model = training_model(plain, precision, loss_stride=2, full_boosters=False)  # at its best
     schedule = WarmupPolynomialDecay(config.peak_learning_rate, total_steps=1000, warmup_steps=100)
     compile_model(model, config, schedule, make_loss("ohem"))
     images, masks = _random_batch(settings)

@@ -23,15 +23,13 @@ from pathlib import Path
 
 WORKER = "--worker"
 
+FAST = {"precision": "auto", "loss_stride": 2, "full_boosters": False}
+
 ARMS = {
+    "all three": FAST,
+    "in float32": {**FAST, "precision": "float32"},
+    "with the main head at full size": {**FAST, "loss_stride": 1},
     "the default": {},
-    "in float32": {"precision": "float32"},
-    "with the main head at full size": {"loss_stride": 1},
-    "in float32, all heads at full size": {
-        "precision": "float32",
-        "loss_stride": 1,
-        "full_boosters": True,
-    },
 }
 """What this checkout is measured with: changes to the configuration."""
 

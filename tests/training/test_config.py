@@ -310,6 +310,7 @@ def test_a_run_from_before_there_was_a_choice_goes_on_as_it_began(tmp_path):
     (tmp_path / "config.yaml").write_text("dataset: camvid\ndata_dir: data\nprecision: float32\n")
     config = Run.open(tmp_path).config
     assert (config.precision, config.loss_stride, config.full_boosters) == ("float32", 1, True)
-    write_config(tmp_path / "config.yaml", make())
+    chosen = make(precision="auto", loss_stride=2, full_boosters=False)
+    write_config(tmp_path / "config.yaml", chosen)
     config = Run.open(tmp_path).config
     assert (config.precision, config.loss_stride, config.full_boosters) == ("auto", 2, False)
