@@ -70,12 +70,15 @@ public class StubJar {
 
     /** Records, sealed classes and nests are newer than class files of Java 8, which all tools read. */
     static class Stub extends ClassVisitor {
+        private String parent;
+
         Stub(ClassVisitor out) {
             super(Opcodes.ASM9, out);
         }
 
         @Override public void visit(int version, int access, String name, String signature, String parent, String[] interfaces) {
             String old = "java/lang/Record".equals(parent) ? "java/lang/Object" : parent;
+            this.parent = old;
             super.visit(Opcodes.V1_8, access & ~Opcodes.ACC_RECORD, name, signature, old, interfaces);
         }
 
@@ -99,18 +102,21 @@ public class StubJar {
             boolean shown = (access & SEEN) != 0 && ((access & Opcodes.ACC_SYNTHETIC) == 0 || isBridge);
             if (!shown) return null;
             MethodVisitor out = super.visitMethod(access & ~Opcodes.ACC_NATIVE, name, type, signature, exceptions);
-            return new Body(out, (access & Opcodes.ACC_ABSTRACT) == 0);
+            return new Body(out, (access & Opcodes.ACC_ABSTRACT) == 0, name.equals("<init>") ? parent : null);
         }
     }
 
     static class Body extends MethodVisitor {
         private final MethodVisitor out;
         private final boolean hasBody;
+        private final String built;
 
-        Body(MethodVisitor out, boolean hasBody) {
+        /** built: for a constructor the parent's name, else null. */
+        Body(MethodVisitor out, boolean hasBody, String built) {
             super(Opcodes.ASM9);
             this.out = out;
             this.hasBody = hasBody;
+            this.built = built;
         }
 
         @Override public AnnotationVisitor visitAnnotation(String type, boolean visible) {
@@ -129,6 +135,10 @@ public class StubJar {
             if (hasBody) {
                 String exception = "java/lang/RuntimeException";
                 out.visitCode();
+                if (built != null) { // Robolectric looks for it where it takes a class from here
+                    out.visitVarInsn(Opcodes.ALOAD, 0);
+                    out.visitMethodInsn(Opcodes.INVOKESPECIAL, built, "<init>", "()V", false);
+                }
                 out.visitTypeInsn(Opcodes.NEW, exception);
                 out.visitInsn(Opcodes.DUP);
                 out.visitLdcInsn("Stub!");
