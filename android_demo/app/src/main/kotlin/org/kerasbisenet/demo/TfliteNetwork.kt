@@ -45,7 +45,7 @@ class TfliteNetwork private constructor(model: ByteBuffer, backend: Backend, thr
             Backend.CPU -> options.setNumThreads(threads)
             Backend.GPU -> options.addDelegate(gpu())
             Backend.NNAPI -> {
-                // Without a driver NNAPI would answer on the CPU, slowly, and nobody would know.
+                // NNAPI's own reference CPU is slower than TFLite's.
                 val delegate = NnApiDelegate(NnApiDelegate.Options().setUseNnapiCpu(false))
                 delegates += AutoCloseable { delegate.close() }
                 options.addDelegate(delegate)
