@@ -12,12 +12,9 @@ from test_metadata import RECORD
 from tflite_models import Graph, Op, T, model_bytes, segmenter
 
 from keras_bisenet.cli import main
-from keras_bisenet.cli.check import _lines
 from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.export.compare import Comparison
-from keras_bisenet.export.layer_noise import LayerNoise
 from keras_bisenet.lite.metadata import add_metadata
-from keras_bisenet.targets.check import Finding, check
+from keras_bisenet.targets.check import check
 
 SHAPE = (1, 8, 8, 4)
 
@@ -194,80 +191,6 @@ def test_without_tensorflow_a_comparison_says_what_to_install(model, tmp_path):
     result = run(model, "--against", tmp_path)
     assert result.exit_code == 1
     assert "pip install 'keras-bisenet[train]'" in result.output
-
-
-@pytest.mark.slow
-def test_against_a_run(request, tmp_path):
-    pytest.importorskip("tensorflow", reason="pip install 'keras-bisenet[train]'")
-    from keras_bisenet.export.convert import convert
-
-    qat_run = request.getfixturevalue("qat_run")
-    path = tmp_path / "model.tflite"
-    path.write_bytes(convert(qat_run))
-    result = run(path, "--against", qat_run.path, "--images", 2, "--json", "-")
-    report = json.loads(result.output)
-    assert report["against"]["images"] == 2
-    assert report["against"]["is_twin"]
-    assert report["passed"] == report["against"]["passed"] == (result.exit_code == 0)
-
-
-def test_a_comparison_that_falls_short(model):
-    comparison = Comparison(
-        images=3,
-        split="test",
-        agreement=0.9,
-        miou_file=0.55,
-        miou_run=0.6,
-        largest_difference=9.0,
-        mean_difference=0.5,
-        is_twin=True,
-    )
-    report = check(model).with_findings(
-        Finding("against", "error", shortcoming) for shortcoming in comparison.shortcomings()
-    )
-    lines = _lines(report, comparison, False)
-    assert [line.split(": ")[0] for line in lines[:2]] == ["error    against"] * 2
-    assert lines[5] == (
-        "against the run, 3 images of test: mIoU 0.5500 against 0.6000, 90.00% of the pixels agree"
-    )
-    assert lines[-1].startswith("falls short for coral: 2 of 2")
-
-
-def test_the_worst_layers_come_first(model):
-    layers = [LayerNoise(f"layer_{i}", i, "CONV_2D", 3.0 + i, 2.0 + i / 2) for i in range(11)]
-    layers.append(LayerNoise("pool", 11, "MAX_POOL_2D", None, 20.0))
-    comparison = Comparison(
-        images=3,
-        split="val",
-        agreement=1.0,
-        miou_file=0.6,
-        miou_run=0.6,
-        largest_difference=1.0,
-        mean_difference=0.1,
-        is_twin=True,
-        layers=tuple(layers),
-        operators=13,
-    )
-    lines = _lines(check(model), comparison, False)[3:]  # behind what is said of the prediction
-    assert lines[:3] == [
-        "signal-to-noise by layer against the run's float model, the 10 worst of 12 (13 "
-        "operators):",
-        "layer       operator      own  in all",
-        "layer_0  0  CONV_2D    3.0 dB  2.0 dB",
-    ]
-    assert lines[11].startswith("layer_9  9  CONV_2D   12.0 dB") and lines[12] == ""
-    lines = _lines(check(model), replace(comparison, layers=comparison.layers[-1:]), False)
-    assert lines[5] == "pool   11  MAX_POOL_2D  exact  20.0 dB"
-    found = comparison.to_json()
-    assert found["operators"] == 13 and found["passed"]
-    assert found["layers"][-1] == {
-        "layer": "pool",
-        "operator": 11,
-        "op": "MAX_POOL_2D",
-        "own": None,
-        "total": 20.0,
-    }
-    json.dumps(found)
 
 
 # What is worth knowing of any file
