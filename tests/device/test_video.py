@@ -170,6 +170,14 @@ def test_a_video_held_sideways_is_answered_upright(tmp_path, turn, upright):
     np.testing.assert_array_equal(turned, np.rot90(image, -1))
 
 
+def test_a_video_that_is_left_early_is_closed(tmp_path):
+    """FFmpeg's threads are at work then. With a log in Python, closing waited for them for ever."""
+    source = write_video(tmp_path / "long.mp4", [i / 10 for i in range(35)], turn=90)
+    for _ in range(20):
+        assert next(iter(open_source(source))).image.dtype == np.uint8
+    assert av.logging.get_level() is None
+
+
 def test_a_recording_in_segments(tmp_path, model):
     source = write_video(tmp_path / "long.mp4", [i / 10 for i in range(35)])
     (tmp_path / "a_0002.mp4").write_bytes(b"of another day")

@@ -52,13 +52,15 @@ def open_source(name: str, options: SourceOptions) -> Source | None:
 
 
 def pyav():
-    """The `av` module, quiet; None where PyAV is not installed."""
+    """The `av` module; None where PyAV is not installed.
+
+    PyAV keeps FFmpeg's log off, and it stays so: a level of ours would make decoding threads wait
+    for Python's lock, which closing a file holds while it waits for them.
+    """
     try:
         import av
-        import av.logging
     except ImportError:
         return None
-    av.logging.set_level(av.logging.PANIC)
     return av
 
 
