@@ -67,7 +67,7 @@ def training_model(
         output, stride = _shortened(copy.get_layer(name), wanted)
         outputs.append(output)
         strides.append(stride)
-    model = TrainingModel(copy.inputs, outputs, name=plain.name)
+    model = TrainingModel(copy.inputs[0], outputs, name=plain.name)
     model.strides = tuple(strides)
     copy_weights(plain, model)
     return model

@@ -110,7 +110,7 @@ def _train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
     soft_loss = configured_soft_loss(config, pipeline) if soft or extra else None
     compile_model(model, config, schedule, configured_loss(config, pipeline), soft_loss)
     # What is validated and saved: float32, without boosters, at the image's size.
-    inference = keras.Model(plain.inputs, plain.outputs[0], name=config.model.replace("-", "_"))
+    inference = keras.Model(plain.inputs[0], plain.outputs[0], name=config.model.replace("-", "_"))
     evaluating = brought_into(inference, model)
     if distributed.share()[1] > 1:
         inference, evaluating = distributed.on_this_process_alone(inference, evaluating)

@@ -52,6 +52,12 @@ def test_upsampling_that_learns_is_left_alone():
     assert training_model(plain, loss_stride=2).strides == (1, 1, 1, 1, 1)
 
 
+def test_the_input_is_one_tensor_and_no_list_of_one(plain, fast):
+    """Keras 3.6 warns of a tensor that is given to a model that was made from a list."""
+    assert plain.input is plain.inputs[0]
+    assert fast.input is fast.inputs[0]
+
+
 def test_weights_keep_their_names(plain, fast, whole):
     values = {variable.path: variable for variable in plain.variables}
     assert {variable.path for variable in fast.variables} == set(values)

@@ -159,6 +159,12 @@ def test_the_model_is_the_best_one(run, config):
     assert score(segment, dataset, dataset.split("val")).miou == run.best_miou()
 
 
+def test_the_model_takes_a_tensor_and_no_list_of_one(run):
+    """Keras 3.6 warns of a tensor that is given to a model that was made from a list."""
+    model = load_model(run.model_file)
+    assert model.input is model.inputs[0]
+
+
 def test_boosters_train_and_are_left_behind(float_run):
     assert float_run.config.boosters
     layers = load_model(float_run.model_file).layers
