@@ -49,14 +49,17 @@ def log_on_terminal() -> Iterator[None]:
     if any(isinstance(handler, _Terminal) for handler in log.handlers):
         yield
         return
-    terminal, level = _Terminal(), log.level
+    terminal, level, propagate = _Terminal(), log.level, log.propagate
     log.addHandler(terminal)
     log.setLevel(logging.INFO)
+    # Libraries may set up logging's root as a side effect: it would show every line again.
+    log.propagate = False
     try:
         yield
     finally:
         log.removeHandler(terminal)
         log.setLevel(level)
+        log.propagate = propagate
 
 
 _stderr_lock = threading.RLock()

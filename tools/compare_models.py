@@ -60,8 +60,9 @@ def main(budget, out, dataset, data_dir, seeds, models, latency_size):
                     one(place, options, spent, dataset, data_dir, seed)
     results = {label: read_results(out, label) for label in wanted}
     results = {label: found for label, found in results.items() if found}
+    costs = {label: cost(wanted[label]) for label in results}
     latency = latencies(out, results, latency_size)
-    write_text(out / "comparison.md", table(results, latency, spent, latency_size))
+    write_text(out / "comparison.md", table(results, costs, latency, latency_size))
     write_text(out / "comparison.svg", picture(results, latency))
     click.echo((out / "comparison.md").read_text())
 
@@ -115,18 +116,18 @@ def one(place: Path, options: dict, spent: dict, dataset: str, data_dir, seed: i
         segment = open_segmenter(path, data.label_map)
         for split in ("val", "test"):
             result[f"{name}_{split}"] = score(segment, data, data.split(split)).miou
-    write_json(place / "result.json", {**result, **cost(config)})
+    write_json(place / "result.json", result)
     keras.utils.clear_session()
     tf_keras.backend.clear_session()
 
 
-def cost(config) -> dict:
-    """Parameters and MACs of the same network for 19 classes at 512x1024."""
+def cost(options: dict):
+    """Parameters and MACs of a network for 19 classes at 512x1024."""
     from keras_bisenet.models import build_model
     from keras_bisenet.models.cost import cost_by_part
 
-    total = cost_by_part(build_model(config.model, 19, (*COST_SIZE, 3), **config.model_options))
-    return total["total"]._asdict()
+    name, arguments = options.get("model", "bisenetv2"), options.get("model_options", {})
+    return cost_by_part(build_model(name, 19, (*COST_SIZE, 3), **arguments))["total"]
 
 
 def read_results(out: Path, label: str) -> list[dict]:
@@ -154,7 +155,7 @@ def latencies(out: Path, results: dict, size: tuple[int, int]) -> dict[str, floa
     return dict(zip(results, medians))
 
 
-def table(results: dict, latency: dict, spent: dict, size: tuple[int, int]) -> str:
+def table(results: dict, costs: dict, latency: dict, size: tuple[int, int]) -> str:
     lines = [
         f"| network | parameters | MACs | val mIoU, % | test mIoU, % | int8 test mIoU, % | int8 ms "
         f"at {size[0]}x{size[1]} | seeds |",
@@ -163,8 +164,8 @@ def table(results: dict, latency: dict, spent: dict, size: tuple[int, int]) -> s
     for label, found in results.items():
         cells = [
             label,
-            f"{found[0]['parameters'] / 1e6:.3f} M",
-            f"{found[0]['macs'] / 1e9:.2f} G",
+            f"{costs[label].parameters / 1e6:.3f} M",
+            f"{costs[label].macs / 1e9:.2f} G",
             *(spread(found, key) for key in ("float_val", "float_test", "int8_test")),
             f"{latency[label]:.1f}",
             str(len(found)),

@@ -1,8 +1,8 @@
 """Weights from PyTorch: the same answers, every tensor accounted for, and files that are not ours.
 
 `golden/coincheung_logits.npz` holds what CoinCheung's own network answered in PyTorch 2.15 to
-`picture()` with the weights `weights()`, at every eighth pixel; `golden/torch_tensors.pth` is a
-file of PyTorch's own.
+`picture()` with the weights `random_weights()`, at every eighth pixel;
+`golden/torch_tensors.pth` is a file of PyTorch's own.
 """
 
 from __future__ import annotations
@@ -16,36 +16,17 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from families.torch_files import write_pth
+from families.base import randomize
+from families.torch_files import random_weights, state_dict_of, write_pth
 
 from keras_bisenet.cli import main
 from keras_bisenet.errors import UserError
+from keras_bisenet.models import build_model
 from keras_bisenet.models.pytorch import LAYOUTS, colours_of, model_from
 from keras_bisenet.models.torch_file import read_tensors
 from keras_bisenet.training.run import Run
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-def weights(shapes, seed=0) -> dict[str, np.ndarray]:
-    """Random weights and statistics; RandomState gives the same numbers for ever."""
-    rng, found = np.random.RandomState(seed), {}
-    for name, shape in shapes.items():
-        if name.endswith("num_batches_tracked"):
-            found[name] = np.array(1234, np.int64)
-            continue
-        if name.endswith("running_var"):
-            values = rng.uniform(0.2, 2.0, shape)
-        elif name.endswith("running_mean"):
-            values = rng.normal(0, 0.3, shape)
-        elif len(shape) == 4:
-            values = rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
-        elif name.endswith("weight"):
-            values = rng.uniform(0.5, 1.5, shape)
-        else:
-            values = rng.normal(0, 0.2, shape)
-        found[name] = values.astype(np.float32)
-    return found
 
 
 def picture():
@@ -62,7 +43,7 @@ def golden():
 def state_dict(golden):
     """CoinCheung's, with its four heads for training, for 19 classes."""
     shapes = [tuple(map(int, filter(None, text.split(",")))) for text in golden["shapes"]]
-    return weights(dict(zip(golden["names"].tolist(), shapes)))
+    return random_weights(dict(zip(golden["names"].tolist(), shapes)))
 
 
 def import_(path, run, *options):
@@ -112,32 +93,28 @@ def test_every_tensor_of_mmsegmentation_has_its_place():
     np.testing.assert_allclose(0.5 * scale.ravel() + offset, (127.5 - MEAN) / STD, rtol=1e-5)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_state_dict_of_ours_comes_back(layout):
+    known, colours = LAYOUTS[layout], ((0.1, 0.2, 0.3), (1, 2, 4))
+    model = build_model("bisenetv2", 3, **known.options, head_width=8)
+    model = randomize(model)
+    again, options, left_out = model_from(state_dict_of(model, known), layout, *colours)
+    assert options["head_width"] == 8 and not left_out
+    for ours, theirs in zip(model.layers, again.layers):
+        if ours.name != "image_norm":
+            for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-6, err_msg=ours.name)
+
+
 MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
 
 
 def mmseg_state_dict():
     """Shapes from our network's, names as mmsegmentation has them."""
-    from keras_bisenet.models import build_model
-
     layout = LAYOUTS["mmseg"]
     model = build_model("bisenetv2", 150, **layout.options, head_width=1024)
-    shapes = {"auxiliary_head.0.conv_seg.bias": (150,)}
-    for source in layout.sources():
-        layer = model.get_layer(source.layer)
-        if source.conv:
-            *size, before, after = layer.weights[0].shape
-            if "Depthwise" in type(layer).__name__:
-                shapes[f"{source.conv}.weight"] = (before * after, 1, *size)
-            else:
-                shapes[f"{source.conv}.weight"] = (after, before, *size)
-            if layer.use_bias:
-                shapes[f"{source.conv}.bias"] = tuple(layer.weights[1].shape)
-        if source.norm:
-            norm = model.get_layer(f"{source.layer}_bn") if source.conv else layer
-            for part in ("weight", "bias", "running_mean", "running_var"):
-                shapes[f"{source.norm}.{part}"] = tuple(norm.weights[0].shape)
-            shapes[f"{source.norm}.num_batches_tracked"] = ()
-    return weights(shapes)
+    shapes = {name: value.shape for name, value in state_dict_of(model, layout).items()}
+    return random_weights({**shapes, "auxiliary_head.0.conv_seg.bias": (150,)})
 
 
 def test_pytorchs_own_file():

@@ -1,4 +1,4 @@
-"""Writes `.pth` files as `torch.save` does, without PyTorch."""
+"""State dicts, and `.pth` files of them as `torch.save` writes them, without PyTorch."""
 
 from __future__ import annotations
 
@@ -66,3 +66,54 @@ def write_pth(path, content, compression=zipfile.ZIP_STORED) -> None:
         for storage in storages:
             archive.writestr(f"archive/data/{storage.key}", storage.values.tobytes())
         archive.writestr("archive/version", "3\n")
+
+
+def random_weights(shapes, seed=0) -> dict[str, np.ndarray]:
+    """Random weights and statistics; RandomState gives the same numbers for ever."""
+    rng, found = np.random.RandomState(seed), {}
+    for name, shape in shapes.items():
+        if name.endswith("num_batches_tracked"):
+            found[name] = np.array(1234, np.int64)
+            continue
+        if name.endswith("running_var"):
+            values = rng.uniform(0.2, 2.0, shape)
+        elif name.endswith("running_mean"):
+            values = rng.normal(0, 0.3, shape)
+        elif len(shape) == 4:
+            values = rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
+        elif name.endswith("weight"):
+            values = rng.uniform(0.5, 1.5, shape)
+        else:
+            values = rng.normal(0, 0.2, shape)
+        found[name] = values.astype(np.float32)
+    return found
+
+
+def state_dict_of(model, layout) -> dict[str, np.ndarray]:
+    """The state dict that PyTorch would have of a network of ours: what `model_from` undoes.
+
+    Args:
+        model: `bisenetv2` with the options of the layout.
+        layout: One of `keras_bisenet.models.pytorch.LAYOUTS`.
+    """
+    found = {}
+    for source in layout.sources():
+        layer = model.get_layer(source.layer)
+        if source.conv:
+            kernel, *bias = layer.get_weights()
+            if "Depthwise" in type(layer).__name__:
+                *size, channels, multiplier = kernel.shape
+                kernel = kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, *size)
+            else:
+                kernel = kernel.transpose(3, 2, 0, 1)
+            found[f"{source.conv}.weight"] = np.ascontiguousarray(kernel)
+            if bias:
+                found[f"{source.conv}.bias"] = bias[0]
+        if source.norm:
+            norm = model.get_layer(f"{source.layer}_bn") if source.conv else layer
+            gamma, beta, mean, variance = norm.get_weights()
+            gamma = gamma * np.sqrt((variance + 1e-5) / (variance + norm.epsilon))
+            parts = {"weight": gamma, "bias": beta, "running_mean": mean, "running_var": variance}
+            found |= {f"{source.norm}.{part}": value for part, value in parts.items()}
+            found[f"{source.norm}.num_batches_tracked"] = np.array(1234, np.int64)
+    return found

@@ -1,0 +1,257 @@
+"""Weights from PyTorch: how near the imported network is to the one that they come from.
+
+    python tools/compare_pytorch.py reference lib/models/bisenetv2.py --out WORK --picture FILE
+    python tools/compare_pytorch.py logits WORK
+    python tools/compare_pytorch.py train WORK --data-dir CamVid
+
+`reference` runs where PyTorch is, and needs nothing of this package: it gives the implementation's
+own network random weights and statistics, saves them with torch.save, and keeps its logits in
+float32 and float64. `logits` imports that file and prints a table of the differences.
+
+`train` makes weights that a device's 8 bits can be tried with: the imported layout's network,
+trained on CamVid from the packaged weights, written as the implementation would save it.
+docs/pytorch_weights.md says what follows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import click
+import numpy as np
+from families.torch_files import random_weights, state_dict_of, write_pth
+from PIL import Image
+
+SIZE = (512, 1024)
+CLASSES = 19
+# Of Cityscapes in CoinCheung's lib/data, and of ImageNet in mmsegmentation's configurations.
+COLOURS = {
+    "coincheung": ((0.3257, 0.3690, 0.3223), (0.2112, 0.2148, 0.2115)),
+    "mmseg": (
+        np.array((123.675, 116.28, 103.53)) / 255,
+        np.array((58.395, 57.12, 57.375)) / 255,
+    ),
+}
+LAYOUT = click.option("--layout", type=click.Choice(COLOURS), default="coincheung")
+
+
+@click.group()
+def main():
+    """Compare imported networks with those they come from."""
+
+
+# === In PyTorch ===
+
+
+@main.command()
+@click.argument("source", type=click.Path(exists=True))
+@LAYOUT
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+@click.option("--picture", type=click.Path(exists=True), help="A photo, beside random pixels.")
+def reference(source, layout, out, picture):
+    """Random weights, and the logits of the network in SOURCE, in WORK/LAYOUT.*.
+
+    SOURCE is the implementation's own file: CoinCheung's lib/models/bisenetv2.py, or
+    mmsegmentation's mmseg/models/backbones/bisenetv2.py, which needs mmcv.
+    """
+    import torch
+
+    network = {"coincheung": _coincheung, "mmseg": _mmseg}[layout](source).eval()
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    weights = random_weights(shapes)
+    network.load_state_dict({k: torch.from_numpy(np.asarray(v)) for k, v in weights.items()})
+    out.mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), out / f"{layout}.pth")
+    pictures = {"noise": np.random.RandomState(1).randint(0, 256, (*SIZE, 3)).astype(np.uint8)}
+    if picture:
+        pictures["photo"] = np.asarray(Image.open(picture).convert("RGB").resize(SIZE[::-1]))
+    mean, deviation = COLOURS[layout]
+    found = {}
+    for name, pixels in pictures.items():
+        found[f"{name}/pixels"] = pixels
+        for dtype in (torch.float32, torch.float64):
+            image = torch.from_numpy((pixels / 255 - mean) / deviation).to(dtype)
+            with torch.no_grad():
+                logits = network.to(dtype)(image.permute(2, 0, 1)[None])
+            # The first of CoinCheung's outputs is that of the main head.
+            logits = logits[0] if isinstance(logits, (tuple, list)) else logits
+            found[f"{name}/{dtype}".replace("torch.", "")] = logits[0].permute(1, 2, 0).numpy()
+    np.savez(out / f"{layout}.npz", **found)
+    click.echo(f"PyTorch {torch.__version__}: {out / layout}.pth, {out / layout}.npz")
+
+
+def _coincheung(source):
+    module = types.ModuleType("implementation")
+    exec(compile(Path(source).read_text(), source, "exec"), module.__dict__)
+    module.BiSeNetV2.load_pretrain = lambda self: None  # it would download weights
+    return module.BiSeNetV2(CLASSES, aux_mode="train")
+
+
+def _mmseg(source):
+    """Its backbone with a decode head of the shapes of its FCNHead."""
+    import torch
+    from mmcv.cnn import ConvModule
+    from torch.nn.functional import interpolate
+
+    def resize(input, size, mode, align_corners):
+        return interpolate(input, size, mode=mode, align_corners=align_corners)
+
+    # What the file imports of mmsegmentation besides.
+    register = types.SimpleNamespace(register_module=lambda: lambda it: it)
+    sys.modules["mmseg"] = types.ModuleType("mmseg")
+    sys.modules["mmseg.registry"] = types.SimpleNamespace(MODELS=register)
+    sys.modules["implementation"] = types.ModuleType("implementation")
+    sys.modules["implementation.utils"] = types.SimpleNamespace(resize=resize)
+    module = types.ModuleType("implementation.backbones.bisenetv2")
+    module.__package__ = "implementation.backbones"
+    exec(compile(Path(source).read_text(), source, "exec"), module.__dict__)
+
+    class Head(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            norm, act = dict(type="BN"), dict(type="ReLU")
+            conv = ConvModule(128, 1024, 3, padding=1, norm_cfg=norm, act_cfg=act)
+            self.convs = torch.nn.Sequential(conv)
+            self.conv_seg = torch.nn.Conv2d(1024, CLASSES, 1)
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone, self.decode_head = module.BiSeNetV2(), Head()
+
+        def forward(self, image):
+            logits = self.decode_head.conv_seg(self.decode_head.convs(self.backbone(image)[0]))
+            return resize(logits, image.shape[2:], "bilinear", False)
+
+    return Network()
+
+
+# === Here ===
+
+
+@main.command()
+@click.argument("work", type=click.Path(exists=True, path_type=Path))
+def logits(work):
+    """Import what `reference` has left in WORK, and print how far the logits are apart."""
+    click.echo("| network | picture | computing | largest | norm | pixels with the same class |")
+    click.echo("|---|---|---|---|---|---|")
+    for path in sorted(work.glob("*.npz")):
+        for onednn in ("1", "0"):
+            command = [sys.executable, __file__, "differences", str(path)]
+            environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": onednn}
+            answer = subprocess.run(
+                command, env=environment, stdout=subprocess.PIPE, text=True, check=True
+            )
+            for row in json.loads(answer.stdout.splitlines()[-1]):
+                click.echo(f"| {' | '.join([path.stem, *row])} |")
+
+
+@main.command(hidden=True)
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+def differences(path):
+    """The rows of one process, which has oneDNN or not."""
+    import keras
+
+    from keras_bisenet.models.pytorch import model_from
+    from keras_bisenet.models.torch_file import read_tensors
+
+    rows, layout = [], path.stem
+    tensors = read_tensors(path.with_suffix(".pth"))
+    onednn = os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
+    with np.load(path) as file:
+        found = dict(file)
+    for dtype in ("float32", "float64") if onednn else ("float32",):
+        keras.config.set_floatx(dtype)
+        keras.config.set_dtype_policy(dtype)
+        model, _, _ = model_from(tensors, layout, *COLOURS[layout])
+        for name in ("noise", "photo"):
+            if f"{name}/pixels" not in found:
+                continue
+            ours = np.asarray(model(found[f"{name}/pixels"][None].astype(dtype) / 255))[0]
+            theirs, exact = found[f"{name}/{dtype}"], found[f"{name}/float64"]
+            computing = f"{dtype}{'' if onednn else ', oneDNN off'}"
+            rows.append([name, computing, *_apart(ours, theirs)])
+            if dtype == "float32" and onednn:
+                rows.append([name, "float32, ours from PyTorch's float64", *_apart(ours, exact)])
+                rows.append([name, "float32, PyTorch's from its float64", *_apart(theirs, exact)])
+    click.echo(json.dumps(rows))
+
+
+def _apart(ours, theirs) -> list[str]:
+    """The largest difference, of the largest logit; the norm, of the norm; equal classes."""
+    largest = np.abs(ours - theirs).max() / np.abs(theirs).max()
+    norm = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+    same = np.mean(ours.argmax(-1) == theirs.argmax(-1))
+    return [f"{largest:.1e}", f"{norm:.1e}", f"{100 * same:.4f}%"]
+
+
+@main.command()
+@click.argument("work", type=click.Path(path_type=Path))
+@click.option("--data-dir", required=True, help="CamVid's folder.")
+@click.option("--epochs", default=4, show_default=True)
+@click.option("--size", default="192x256", show_default=True)
+def train(work, data_dir, epochs, size):
+    """Train CoinCheung's network on CamVid; writes WORK/trained.pth in its names."""
+    from keras_bisenet.cli import main as keras_bisenet
+    from keras_bisenet.models import build_model
+    from keras_bisenet.models.pytorch import LAYOUTS
+    from keras_bisenet.pretrained import pretrained_weights
+    from keras_bisenet.training.saving import load_model, save_model
+
+    options = {**LAYOUTS["coincheung"].options, "head_width": 1024}
+    work.mkdir(parents=True, exist_ok=True)
+    start = build_model("bisenetv2", 11, **options)
+    fresh = start_from(load_model(pretrained_weights("camvid")), start)
+    click.echo(f"random at first: {', '.join(fresh)}")
+    save_model(start, work / "start.keras")
+    settings = {"model_options": options, "boosters": False, "optimizer": "adamw"}
+    (work / "train.yaml").write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
+    arguments = [
+        *("train", "--config", work / "train.yaml", "--dataset", "camvid", "--data-dir", data_dir),
+        *("--weights", work / "start.keras", "--run", work / "run", "--size", size),
+        *("--epochs", epochs, "--batch-size", "8", "--learning-rate", "0.001"),
+    ]
+    keras_bisenet([str(argument) for argument in arguments], standalone_mode=False)
+    trained = load_model(work / "run" / "model.keras")
+    write_pth(work / "trained.pth", state_dict_of(trained, LAYOUTS["coincheung"]))
+    click.echo(str(work / "trained.pth"))
+
+
+def start_from(source, target) -> list[str]:
+    """Copies what fits, and brings images to the layout's colours. Returns the names of the rest.
+
+    The packaged network takes images as they are: what its first convolutions know of them moves
+    into their kernels and normalizations.
+    """
+    mean, deviation = (np.asarray(colour, np.float32) for colour in COLOURS["coincheung"])
+    scale = (1 / deviation).reshape(1, 1, 3, 1)
+    target.get_layer("image_norm").set_weights([scale, -mean / deviation])
+    given = {layer.name: layer.get_weights() for layer in source.layers}
+    for name in ("detail_s1_1", "semantic_stem_conv"):
+        (kernel,) = given[name]
+        gamma, beta, moving_mean, variance = given[f"{name}_bn"]
+        constant = np.einsum("hwio,i->o", kernel, mean)
+        given[name] = [kernel * deviation[:, None]]
+        given[f"{name}_bn"] = [gamma, beta, moving_mean - constant, variance]
+    fresh = []
+    for layer in target.layers:
+        if layer.weights and layer.name != "image_norm":
+            values = given.get(layer.name, [])
+            if [v.shape for v in values] == [tuple(w.shape) for w in layer.weights]:
+                layer.set_weights(values)
+            else:
+                fresh.append(layer.name)
+    return fresh
+
+
+if __name__ == "__main__":
+    main()
