@@ -1,4 +1,4 @@
-"""A file that names the classes of one's own data: `classes.yaml`, `classes.csv` or `classes.txt`.
+"""A file that names the classes of one's own data: `classes.yaml`, `.json`, `.csv` or `.txt`.
 
     # classes.yaml
     classes:
@@ -17,14 +17,21 @@
 
 A class without an id has its place in the file, from 0 on. The name `void`, `ignore` or
 `ignored` means pixels that do not count (the ignore label); so does labelme's `__ignore__`, which
-takes no place. The files that annotation tools and other programs write are read as well:
-see `FILES`. A row that can be read in two ways is refused rather than guessed at.
+takes no place. The files that annotation tools and other programs write are read as well, whatever
+the case of their names: see `FILES`. A row that can be read in two ways is refused rather than
+guessed at.
+
+Names are compared as people see them: accents in one normal form (NFC), without characters that
+take no place, and with one space where there is white space.
 """
 
 from __future__ import annotations
 
 import csv
+import io
+import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -35,7 +42,7 @@ from keras_bisenet.data.problems import Problem
 from keras_bisenet.errors import UserError
 from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
 
-OWN_FILES = ("classes.yaml", "classes.yml", "classes.csv", "classes.txt")
+OWN_FILES = ("classes.yaml", "classes.yml", "classes.csv", "classes.txt", "classes.json")
 FILES = (
     *OWN_FILES,
     "class_dict.csv",
@@ -48,6 +55,11 @@ FILES = (
     "codes.txt",  # fastai's CamVid
     "data.yaml",  # Ultralytics
     "_classes.csv",  # Roboflow
+    "labels.csv",
+    "labels.json",
+    "id2label.json",  # Hugging Face
+    "label_map.pbtxt",  # TensorFlow's Object Detection API
+    "labelmap.pbtxt",
 )
 VOID_NAMES = ("void", "ignore", "ignored", "__ignore__", "_ignore_")
 PLACELESS = "__ignore__"
@@ -57,6 +69,8 @@ PLACELESS = "__ignore__"
 NAME_KEYS = (
     *("name", "class", "label", "class name", "label name", "category", "category name", "title"),
     *("names", "classes", "labels", "class names", "label names", "categories"),
+    *("klasse", "klassen", "clase", "clases", "classe", "classi", "nom", "nome", "nombre"),
+    *("bezeichnung", "kategorie", "categoria", "categorie", "класс", "类别", "类名", "名称"),
 )
 ID_KEYS = (
     *("id", "index", "value", "pixel value", "class id", "label id", "category id", "number"),
@@ -138,8 +152,9 @@ def find_classes(directory: Path) -> DeclaredClasses | None:
     Raises:
         UserError: When several say different things, or one cannot be read.
     """
-    paths = [directory / name for name in FILES if (directory / name).is_file()]
-    own = [path for path in paths if path.name in OWN_FILES]
+    there = [path for path in _entries(directory) if not path.is_dir()]
+    paths = [path for name in FILES for path in there if path.name.lower() == name]
+    own = [path for path in paths if path.name.lower() in OWN_FILES]
     found = [read_classes_file(path) for path in own or paths if own or not _lists_files(path)]
     for other in found[1:]:
         if other.meaning != found[0].meaning:
@@ -160,9 +175,9 @@ def unread_classes_files(directory: Path) -> list[Problem]:
             (path,),
             "write what it says into a classes.csv",
         )
-        for path in sorted(directory.iterdir())
+        for path in _entries(directory)
         if path.is_file()
-        and path.name not in FILES
+        and path.name.lower() not in FILES
         and path.suffix.lower() in (".txt", ".csv", ".yaml", ".yml", ".json", ".pbtxt", ".xml")
         and re.search("class|label|categor|palette|colou?r", path.stem.lower())
     ]
@@ -176,10 +191,18 @@ def read_classes_file(path: Path) -> DeclaredClasses:
     """
     text = _text(path)
     ignored: list = []
-    if path.suffix in (".yaml", ".yml"):
-        entries, ignored = _from_yaml(path, text)
+    suffix = path.suffix.lower()
+    if suffix in (".yaml", ".yml"):
+        entries, ignored = _from_content(path, _yaml(path, text))
+    elif suffix == ".json":
+        entries, ignored = _from_content(path, _json(path, text))
+    elif suffix == ".pbtxt":
+        entries = _from_pbtxt(path, text)
     else:
         entries = _from_rows(path, text)
+    entries = [entry._replace(name=_as_seen(entry.name)) for entry in entries]
+    if not all(entry.name for entry in entries):
+        raise UserError(f"{path}: a class without a name: name it")
     has_ids = any(entry.id is not None for entry in entries)
     classes, ignored_ids, ignored_colours, shifted_by = [], [], [], None
     place = 0
@@ -220,6 +243,8 @@ def _text(path: Path) -> str:
         data = path.read_bytes()
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # what Windows calls Unicode
             return data.decode("utf-16")
+        if b"\0" in data:  # UTF-16 that does not say so, or no text
+            raise UserError(f"{path}: not a text file in UTF-8: save it as one")
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a text file in UTF-8: save it as one") from error
@@ -227,49 +252,111 @@ def _text(path: Path) -> str:
         raise UserError(f"{path}: {error.strerror}: see that it can be read") from error
 
 
+def _entries(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except OSError as error:
+        raise UserError(f"{directory}: {error.strerror}: see that it can be read") from error
+
+
 def _lists_files(path: Path) -> bool:
-    """Whether a text file lists images rather than classes."""
-    words = _text(path).split()
+    """Whether a text file lists images, or annotates them, rather than classes."""
+    text = _text(path)
+    if path.suffix.lower() == ".json" and re.search('"(images|annotations|shapes)"\\s*:', text):
+        return True
+    words = text.split()
     return any(word.lower().endswith(IMAGE_SUFFIXES) for word in words)
 
 
-# === YAML ===
+def _as_seen(name: str) -> str:
+    """A name without what cannot be seen, in one normal form."""
+    shown = "".join(c for c in name if unicodedata.category(c) != "Cf" and c != "\0")
+    return unicodedata.normalize("NFC", " ".join(shown.split()))
 
 
-def _from_yaml(path: Path, text: str) -> tuple[list[Entry], list]:
+# === YAML, JSON and Protocol Buffers' text ===
+
+
+def _yaml(path: Path, text: str):
+    """The content; a key that is there twice is an error, though YAML takes the last."""
     try:
         import yaml
     except ImportError as error:
         raise UserError(
             f"{path}: reading YAML needs PyYAML: pip install pyyaml, or write classes.csv"
         ) from error
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node, deep=False):
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            _check(path, "key", keys)
+            return super().construct_mapping(node, deep)
+
     try:
-        content = yaml.safe_load(text)
+        return yaml.load(text, Loader)
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where else ""
         raise UserError(f"{path}: no YAML that can be read{line}: mend it") from error
+
+
+def _json(path: Path, text: str):
+    """The content; see `_yaml`."""
+
+    def once(pairs: list[tuple]) -> dict:
+        _check(path, "key", [key for key, _ in pairs])
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except ValueError as error:
+        raise UserError(f"{path}: no JSON that can be read ({error}): mend it") from error
+
+
+def _from_pbtxt(path: Path, text: str) -> list[Entry]:
+    """`item { id: 1 name: 'road' }`, which says what a person reads as `display_name`."""
+    entries = []
+    for item in re.findall(r"item\s*\{([^{}]*)\}", re.sub(r"(?m)^\s*#.*$", "", text)):
+        fields = dict(re.findall(r"(\w+)\s*:\s*(\"[^\"]*\"|'[^']*'|[^\s,]+)", item))
+        name = fields.get("display_name", fields.get("name"))
+        if name is None or "id" not in fields:
+            raise UserError(f"{path}: an item without name or id ({item.strip()}): give it both")
+        entries.append(Entry(name.strip("\"'"), _id(path, fields["id"])))
+    return entries
+
+
+def _from_content(path: Path, content) -> tuple[list[Entry], list]:
     ignored, count = [], None
-    if isinstance(content, dict) and {"classes", "names"} & content.keys():
+    keys = ("classes", "names", "id2label", "labels")
+    if isinstance(content, dict) and {*keys} & content.keys():
         ignored = content.get("ignore") or []
         ignored = ignored if isinstance(ignored, list) else [ignored]
         count = content.get("nc")
-        content = content.get("classes", content.get("names"))
+        content = next(content[key] for key in keys if key in content)
+    if isinstance(content, dict) and all(type(each) is int for each in content.values()):
+        content = [{"id": number, "name": name} for name, number in content.items()]
     if isinstance(content, dict):  # id: name
         content = [
             {"id": number, **(entry if isinstance(entry, dict) else {"name": entry})}
             for number, entry in content.items()
         ]
     if not isinstance(content, list):
-        raise UserError(f"{path}: no list of classes: write 'classes:' and a '- name' per line")
+        raise UserError(
+            f"{path}: no list of classes: write "
+            + (
+                '["name", ...]'
+                if path.suffix.lower() == ".json"
+                else "'classes:' and a '- name' per line"
+            )
+        )
     if isinstance(count, int) and count != len(content):
         raise UserError(f"{path}: nc is {count}, and there are {len(content)} names: mend one")
-    return [_yaml_entry(path, entry) for entry in content], ignored
+    return [_entry(path, entry) for entry in content], ignored
 
 
-def _yaml_entry(path: Path, entry) -> Entry:
+def _entry(path: Path, entry) -> Entry:
     if not isinstance(entry, dict):
-        return Entry(_yaml_name(path, entry))
+        return Entry(_name(path, entry))
     values = {_key(str(key)): value for key, value in entry.items()}
     _refuse_unknown_numbers(path, values)
     name = next((values[key] for key in NAME_KEYS if key in values), None)
@@ -278,17 +365,18 @@ def _yaml_entry(path: Path, entry) -> Entry:
     number = next((values[key] for key in ID_KEYS if values.get(key) is not None), None)
     colour = next((values[key] for key in COLOUR_KEYS if values.get(key) is not None), None)
     return Entry(
-        _yaml_name(path, name),
+        _name(path, name),
         None if number is None else _id(path, number),
         None if colour is None else _colour(path, colour),
     )
 
 
-def _yaml_name(path: Path, name) -> str:
+def _name(path: Path, name) -> str:
     """The name; YAML takes `no`, `off` and `null` for something else."""
     if isinstance(name, (str, int)) and not isinstance(name, bool):
         return str(name)
-    raise UserError(f"{path}: YAML reads a class as {name!r}: put its name in quotes")
+    form = "JSON" if path.suffix.lower() == ".json" else "YAML"
+    raise UserError(f"{path}: {form} reads a class as {name!r}: put its name in quotes")
 
 
 # === Rows ===
@@ -296,13 +384,15 @@ def _yaml_name(path: Path, name) -> str:
 
 def _from_rows(path: Path, text: str) -> list[Entry]:
     """Rows of name, id and colour in any order, with or without a header."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    lines = [line for line in text.splitlines() if line.strip() and not _COMMENT.match(line)]
     if not lines:
         return []
     separator = next((mark for mark in ",;\t|" if mark in lines[0]), None)
     header = [_key(name) for name in lines[0].split(separator or ",")]
     if set(NAME_KEYS) & set(header):
-        rows = csv.reader(lines[1:], delimiter=separator or ",", skipinitialspace=True)
+        rows = csv.reader(
+            io.StringIO("\n".join(lines[1:])), delimiter=separator or ",", skipinitialspace=True
+        )
         return [_headed_row(path, header, row) for row in rows]
     return _plain_rows(path, lines)
 
@@ -346,6 +436,9 @@ def _refuse_unknown_numbers(path: Path, values: dict) -> None:
             raise UserError(f"{path}: what {key!r} means is not known: call it id, r, g or b")
 
 
+_COMMENT = re.compile(r"\s*(//|#(?![0-9a-fA-F]{6}\b))")  # no colour
+
+
 class _Row(NamedTuple):
     """A line's words: the numbers at its beginning, the name, and the numbers at its end."""
 
@@ -362,8 +455,10 @@ def _plain_rows(path: Path, lines: list[str]) -> list[Entry]:
     if forms.keys() == {(0, 1)} and len({row.name for row in rows}) < len(rows):
         return [Entry(f"{row.name} {row.behind[0]}") for row in rows]  # class 1, class 2, ...
     form, rarest = forms.most_common()[0][0], forms.most_common()[-1][0]
-    if len(forms) > 1 or form not in _FORMS:
+    numbers = [row for row in rows if row.name.isdigit()]  # how many there are, or an id alone
+    if len(forms) > 1 or form not in _FORMS or 0 < len(numbers) < len(rows):
         odd = next(row for row in rows if (len(row.before), len(row.behind)) == rarest)
+        odd = odd if len(forms) > 1 or not numbers else numbers[0]
         raise UserError(
             f"{path}: {odd.line.strip()!r} can be read in several ways: write a header, such as "
             "name,id,r,g,b, and what stands below it"

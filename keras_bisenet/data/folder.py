@@ -20,8 +20,11 @@ One of these layouts, with images and masks of any format that Pillow reads (mas
 
 from __future__ import annotations
 
+import csv
 import itertools
 import os
+import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -33,13 +36,16 @@ from keras_bisenet.data.classes_file import (
 )
 from keras_bisenet.data.dataset import Dataset, Sample
 from keras_bisenet.data.layouts import (
+    IMAGE_FOLDERS,
     LAYOUTS,
+    MASK_FOLDERS,
     MASK_SUFFIXES,
     SPLIT_NAMES,
     find_folders,
     find_lists,
     folders_of_names,
     nested_root,
+    no_file,
     refuse_annotations,
     subfolder,
     visible_files,
@@ -53,6 +59,8 @@ from keras_bisenet.errors import UserError
 from keras_bisenet.files import write_bytes
 from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
 
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+
 
 def load(directory: Path, name: str, on_problem: OnProblem) -> Dataset:
     """Finds images and masks below `directory`, or those that the file `directory` lists.
@@ -61,6 +69,8 @@ def load(directory: Path, name: str, on_problem: OnProblem) -> Dataset:
         UserError: When there are none, or their classes cannot be told.
     """
     if directory.is_file():
+        if directory.suffix.lower() in ARCHIVES:
+            raise UserError(f"{directory}: an archive: unpack it, and name its folder")
         listed, root = {"all": directory}, directory.parent
     else:
         root = nested_root(directory)
@@ -116,9 +126,11 @@ def _complete(splits, directory: Path, on_problem: OnProblem) -> dict[str, tuple
 
 
 def _declared_classes(root: Path) -> DeclaredClasses | None:
-    """Some programs write the same classes file into the folder of each split."""
-    folder = subfolder(root, SPLIT_NAMES["train"])
-    return find_classes(root) or (find_classes(folder) if folder else None)
+    """Some programs write the same classes file into the folder of each split, or beside the
+    masks."""
+    folders = [root, subfolder(root, SPLIT_NAMES["train"])]
+    folders += [folder for each in folders for folder in folders_of_names(each)[::-1]]
+    return next((found for each in folders if each and (found := find_classes(each))), None)
 
 
 def _pair_tree(images: Path, masks: Path, on_problem: OnProblem) -> tuple[Sample, ...]:
@@ -130,7 +142,7 @@ def _pair_tree(images: Path, masks: Path, on_problem: OnProblem) -> tuple[Sample
         image_files = sorted({*image_files} - {*mask_files})
     for folder, files in ((images, image_files), (masks, mask_files)):
         if not files:
-            raise UserError(f"{folder}: no file here ends in {', '.join(IMAGE_SUFFIXES)}")
+            raise no_file(folder, IMAGE_SUFFIXES)
     return pair_by_name(images, image_files, masks, mask_files, on_problem)
 
 
@@ -178,24 +190,22 @@ def write_split_lists(directory: Path, split_by: str) -> dict[str, tuple[Path, i
 
 def _read_list(path: Path, root: Path, on_problem: OnProblem) -> tuple[Sample, ...]:
     """The pairs that a list names; its paths are relative to the list."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
-    except OSError as error:
-        raise UserError(f"{path}: no list that can be read: save it as text in UTF-8") from error
     rows = [
         (number, _columns(line))
-        for number, line in enumerate(lines, start=1)
+        for number, line in enumerate(_lines(path), start=1)
         if line.strip() and not line.startswith("#")
     ]
-    if rows and all(len(columns) == 1 for _, columns in rows):
+    places = _headed(rows[0][1]) if rows else None
+    rows = rows[1:] if places else rows
+    if rows and not places and all(len(columns) == 1 for _, columns in rows):
         return _named(path, root, [columns[0] for _, columns in rows], on_problem)
     samples = []
     for number, columns in rows:
-        if len(columns) != 2:
+        if len(columns) <= max(places or (1,)) or (not places and len(columns) > 2):
             raise UserError(f"{path}: line {number} is no 'image,mask': give one pair per line")
-        if number == rows[0][0] and columns[0].lower() in ("image", "img", "images"):
-            continue  # a header
-        sample = Sample(*(_listed_file(path, root, column) for column in columns))
+        named = [columns[place] for place in places or (0, 1)]
+        sample = Sample(*(_listed_file(path, root, column) for column in named))
+        _refuse_swapped(path, number, sample)
         missing = next((file for file in (sample.image, sample.mask) if not file.is_file()), None)
         if missing is None:
             samples.append(sample)
@@ -210,23 +220,87 @@ def _read_list(path: Path, root: Path, on_problem: OnProblem) -> tuple[Sample, .
                     "add it, or remove the line",
                 )
             )
-    return tuple(samples)
+    return _once(samples, path, on_problem)
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a list, whose names may be of bytes that are no UTF-8."""
+    try:
+        data = path.read_bytes()
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # what Windows calls Unicode
+            return data.decode("utf-16").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: no list that can be read: save it as text in UTF-8") from error
+    if b"\0" in data:
+        raise UserError(f"{path}: no list that can be read: save it as text in UTF-8")
+    return data.decode("utf-8-sig", errors="surrogateescape").splitlines()
+
+
+def _headed(columns: list[str]) -> tuple[int, int] | None:
+    """Where a header puts images and masks; None where the line is no header."""
+    names = [re.sub("[ _-]|(path|file|name)s?$", "", column.lower()) for column in columns]
+    names = [re.sub("(path|file|name)s?$", "", name) for name in names]
+    image = [i for i, name in enumerate(names) if name in IMAGE_FOLDERS]
+    mask = [i for i, name in enumerate(names) if name in MASK_FOLDERS]
+    return (image[0], mask[0]) if len(image) == len(mask) == 1 else None
+
+
+def _refuse_swapped(path: Path, number: int, sample: Sample) -> None:
+    """Refuses a pair whose folders tell that the mask comes first."""
+    image, mask = (
+        {part.lower() for part in file.parent.parts} for file in (sample.image, sample.mask)
+    )
+    image, mask = image - mask, mask - image
+    if image & {*MASK_FOLDERS} and mask & {*IMAGE_FOLDERS}:
+        raise UserError(
+            f"{path}: line {number} has the mask first ({sample.image}): write image,mask, or a "
+            "header mask,image"
+        )
+
+
+def _once(samples: list[Sample], path: Path, on_problem: OnProblem) -> tuple[Sample, ...]:
+    """The samples without those that are listed again, which would count twice."""
+    unique = tuple(dict.fromkeys(samples))
+    if len(unique) < len(samples):
+        on_problem(
+            Problem(
+                "listed-twice",
+                "warning",
+                f"{len(samples) - len(unique)} of its {len(samples)} pairs are listed again",
+                (path,),
+                "each counts once",
+            )
+        )
+    return unique
 
 
 def _listed_file(path: Path, root: Path, name: str) -> Path:
-    """A file by its name in a list: relative to the list, or to the data set (as VOC's are)."""
-    beside = path.parent / name
-    below = root / name.lstrip("/")
-    return below if below.is_file() and not beside.is_file() else beside
+    """A file by its name in a list: relative to the list, or to the data set (as VOC's are).
+
+    Where there is none, the name may have Windows' separators, or accents in another normal form.
+    """
+    names = dict.fromkeys(
+        unicodedata.normalize(form, each) if form else each
+        for each in (name, name.replace("\\", "/"))
+        for form in ("", "NFC", "NFD")
+    )
+    paths = [folder / each for each in names for folder in (path.parent, root)]
+    paths += [root / each.lstrip("/") for each in names]
+    return next((file for file in paths if file.is_file()), paths[0])
 
 
 def _columns(line: str) -> list[str]:
-    parts = next((line.split(mark) for mark in ",\t" if mark in line), None)
-    if parts is None:
-        parts = line.split()
-        if not any(Path(part).suffix.lower() in MASK_SUFFIXES for part in parts[:-1]):
-            parts = [line]  # a name, perhaps with spaces
-    return [part.strip() for part in parts if part.strip()]
+    """The cells of a line; an empty one counts where commas part them, as in a table."""
+    mark = next((mark for mark in (",", "\t", ";", "|") if mark in line), None)
+    if mark and '"' in line:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=mark))]
+    if mark:
+        cells = [part.strip() for part in line.split(mark)]
+        return cells[:-1] if len(cells) > 2 and not cells[-1] else cells
+    parts = line.split()
+    if not any(Path(part).suffix.lower() in MASK_SUFFIXES for part in parts[:-1]):
+        parts = [line]  # a name, perhaps with spaces
+    return [part.strip() for part in parts]
 
 
 def _named(path: Path, root: Path, names: Iterable[str], on_problem) -> tuple[Sample, ...]:
@@ -238,6 +312,8 @@ def _named(path: Path, root: Path, names: Iterable[str], on_problem) -> tuple[Sa
             "give lines of image,mask"
         )
     stems = [_without_suffix(name) for name in names]
+    if len({*stems}) < len(stems):
+        _once([Sample(Path(stem), Path(stem)) for stem in stems], path, on_problem)
     files = visible_files(images, MASK_SUFFIXES), visible_files(masks, MASK_SUFFIXES)
     return pair_listed(stems, *files, path, on_problem)
 

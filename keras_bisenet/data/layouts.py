@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
+    "val": ("val", "valid", "validation", "dev", "eval"),
     "test": ("test", "testing"),
 }
 IMAGE_FOLDERS = (
@@ -51,8 +52,11 @@ def is_left_behind(name: str) -> bool:
     return name.startswith(".") or name.lower() in LEFT_BEHIND
 
 
-def visible_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files below a folder, links to folders included, whose names end in one of `suffixes`.
+def visible_files(folder: Path, suffixes: tuple[str, ...] = ()) -> list[Path]:
+    """The files below a folder, links to folders included, whose names end in one of `suffixes`
+    (all, if there are none).
+
+    Pipes and devices are none: to open one may wait for ever.
 
     Raises:
         UserError: When the folder cannot be read.
@@ -70,7 +74,18 @@ def visible_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not is_left_behind(name))
         found += [Path(parent, name) for name in files if not is_left_behind(name)]
-    return sorted(path for path in found if path.suffix.lower() in suffixes)
+    found = [path for path in found if not suffixes or path.suffix.lower() in suffixes]
+    return sorted(path for path in found if path.is_file() or not path.exists())
+
+
+def no_file(folder: Path, suffixes: tuple[str, ...]) -> UserError:
+    """The error of a folder without a file of some kinds, which says what it holds instead."""
+    names = [path.suffix.lower() or path.name for path in visible_files(folder)]
+    others = ", ".join(f"{count} {name}" for name, count in Counter(names).most_common(3))
+    return UserError(
+        f"{folder}: no file here ends in {', '.join(suffixes)}"
+        + (f" (it holds {others}): save them as PNG" if others else "")
+    )
 
 
 def subfolder(folder: Path | None, names: Iterable[str]) -> Path | None:
@@ -179,6 +194,8 @@ def find_folders(root: Path, on_problem: OnProblem) -> dict[str, Folders]:
         found = {split: pair for split, pair in pairs.items() if all(pair)}
         if not found:
             return {"all": undivided}
+    else:
+        _warn_of_others(root, parts, on_problem)
     for split in [split for split in pairs if split not in found]:
         on_problem(
             Problem(
@@ -190,6 +207,21 @@ def find_folders(root: Path, on_problem: OnProblem) -> dict[str, Folders]:
             )
         )
     return found
+
+
+def _warn_of_others(root: Path, parts: dict, on_problem: OnProblem) -> None:
+    """Names folders beside the splits that hold images and masks, and are read as none."""
+    for folder in _subfolders(root):
+        if folder not in parts.values() and all(folders_of_names(folder)):
+            on_problem(
+                Problem(
+                    "unread-folder",
+                    "warning",
+                    "this folder holds images and masks, and is read as no split",
+                    (folder,),
+                    "rename it train, val or test if it is one",
+                )
+            )
 
 
 def _images_and_masks(folder: Path) -> Folders | None:

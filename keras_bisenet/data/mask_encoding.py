@@ -19,6 +19,7 @@ import numpy as np
 from keras_bisenet.data.classes_file import Colour, DeclaredClasses
 from keras_bisenet.data.masks import (
     alpha_and_colour,
+    grey_step,
     palette_problem,
     read_alpha,
     read_mask,
@@ -39,6 +40,9 @@ from keras_bisenet.label_map import (
 
 SCANNED = 400
 """At most so many masks are read to find their classes, at even distances in the data set."""
+
+MANY = 9
+"""So many ids in one mask are worth a look whether they lie along edges alone."""
 
 MOST_CLASSES = 64
 """More different colours (or grey levels with no pattern) are not taken for classes."""
@@ -74,6 +78,9 @@ class Scan:
             where there is no palette image.
         palette_differs: What is wrong where palette images show an id in several colours.
         in_alpha: Whether the masks have their shape in the alpha channel.
+        solid: Pixels by id that lie in a square of 2x2 of their like, int64 `[256]`.
+        white_apart: Masks of 0 and 255 alone, and of 0 and 1 alone, where there are both and none
+            holds 1 and 255; else None.
     """
 
     masks: int
@@ -83,6 +90,8 @@ class Scan:
     palette: tuple[Colour | None, ...]
     palette_differs: Problem | None = None
     in_alpha: bool = False
+    solid: np.ndarray | None = None
+    white_apart: tuple[Path, Path] | None = None
 
     @property
     def ids(self) -> list[int]:
@@ -121,13 +130,15 @@ def find_encoding(
     if disagreement:
         on_problem(disagreement)
         declared = None
+    if scan.white_apart and not (declared and _says_what_white_is(declared)):
+        on_problem(_white_twice(scan, declared.path if declared else directory))
     if declared:
         encoding, added = _declared_encoding(scan, declared)
         if encoding.label_map.num_classes < 2:
             on_problem(_one_class(encoding, scan, declared))
         if not added:
             if _white_is_void(encoding, scan, declared):
-                on_problem(_warning_of_white(declared))
+                on_problem(_white_lost(declared))
             return encoding
     elif scan.in_colour or _is_by_colour(scan):
         encoding = _encoding_of_colours(scan, directory)
@@ -198,7 +209,8 @@ def _scan(paths: tuple[str, ...], versions: tuple) -> Scan:
         raise refused
     if not read:
         raise error
-    pixels, codes, in_colour = np.zeros(256, np.int64), set(), None
+    pixels, solid = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    codes, in_colour = set(), None
     palette: dict[int, tuple[Colour, Path]] = {}
     differs = None
     for path, found in read:
@@ -207,14 +219,36 @@ def _scan(paths: tuple[str, ...], versions: tuple) -> Scan:
             in_colour = in_colour or path
             continue
         pixels += found.pixels
+        solid += found.solid
         for number, colour in found.palette.items():
             other, where = palette.setdefault(number, (colour, path))
             if other != colour and number != VOID and differs is None:
                 differs = palette_problem(path, number, colour, other, where.name)
     colours = [palette.get(number, (None, None))[0] for number in range(256)] if palette else ()
     return Scan(
-        len(read), pixels, frozenset(colours_of_codes(codes)), in_colour, tuple(colours), differs
+        len(read),
+        pixels,
+        frozenset(colours_of_codes(codes)),
+        in_colour,
+        tuple(colours),
+        differs,
+        solid=solid,
+        white_apart=_white_apart(read),
     )
+
+
+def _white_apart(read: Sequence[tuple[Path, _Contents]]) -> tuple[Path, Path] | None:
+    """See `Scan.white_apart`."""
+    white = one = None
+    for path, found in read:
+        held = () if found.pixels is None else tuple(np.flatnonzero(found.pixels))
+        if held == (0, VOID):
+            white = white or path
+        elif held in ((1,), (0, 1)):
+            one = one or path
+        elif held not in ((), (0,), (VOID,)):
+            return None
+    return (white, one) if white and one else None
 
 
 def _version(path: Path) -> tuple[int, int]:
@@ -230,6 +264,7 @@ class _Contents(NamedTuple):
 
     Attributes:
         pixels: Pixels by id; None where it holds colours.
+        solid: See `Scan`.
         codes: Its colours' codes.
         palette: The colours of its ids, by a palette of its own.
         alpha: Pixels by value of the alpha channel, where all pixels have one colour.
@@ -238,6 +273,7 @@ class _Contents(NamedTuple):
     """
 
     pixels: np.ndarray | None
+    solid: np.ndarray | None
     codes: set[int]
     palette: dict[int, Colour]
     alpha: np.ndarray | None = None
@@ -254,17 +290,29 @@ def _contents(path: Path) -> _Contents | SampleError:
         pixels = read_mask_pixels(path)
     except SampleError as error:
         if error.problem.rule == "transparent-mask":
-            return _Contents(None, set(), {}, alpha, colour, error)
+            return _Contents(None, None, set(), {}, alpha, colour, error)
         return error
     if pixels.ndim == 3:
         codes = set(np.unique(colour_codes(pixels))[:COLOURS_KEPT].tolist())
-        return _Contents(None, codes, {}, alpha, colour)
+        return _Contents(None, None, codes, {}, alpha, colour)
     counts = np.bincount(pixels.reshape(-1), minlength=256)
     palette = read_palette(path)
-    greys = tuple((grey, grey, grey) for grey in range(256))
+    step = 1 if palette or counts[16:].any() else grey_step(path)
+    greys = tuple((grey, grey, grey) for grey in range(0, 256, step))
     colours = {number: (palette or greys)[number] for number in np.flatnonzero(counts).tolist()}
     codes = set(colour_codes(np.array([*colours.values()], np.uint8)).tolist())
-    return _Contents(counts, codes, colours if palette else {}, alpha, colour)
+    return _Contents(
+        counts, _solid(pixels, counts), codes, colours if palette else {}, alpha, colour
+    )
+
+
+def _solid(pixels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Pixels by id that are the upper left one of a square of 2x2 of their like."""
+    if np.count_nonzero(counts) < MANY:
+        return counts
+    corner = pixels[:-1, :-1]
+    like = (corner == pixels[1:, :-1]) & (corner == pixels[:-1, 1:]) & (corner == pixels[1:, 1:])
+    return np.bincount(corner[like], minlength=256)
 
 
 # === With a classes file ===
@@ -338,9 +386,26 @@ def _declared_ids(scan: Scan, declared: DeclaredClasses) -> tuple[tuple[int, ...
             return (0, others[0]), True
         if declared.has_ids and ids != (0,):
             return (0, *ids), True
+    if _lacks_background(declared, ids, found):
+        return (0, *ids), True
     if len(ids) == 2 and not declared.has_ids and found == set(BLACK_AND_WHITE):
         return BLACK_AND_WHITE, True
     return ids, False
+
+
+def _lacks_background(declared: DeclaredClasses, ids: tuple[int, ...], found: set[int]) -> bool:
+    """Whether ids go from 1 on and the masks have 0 beside them, as label maps of detectors do.
+
+    The last id has to be in the masks: ids 0 to N - 1 under N names are off by one.
+    """
+    names = {each.name.lower() for each in declared.classes}
+    return (
+        declared.has_ids
+        and min(ids) == 1
+        and max(ids) in found
+        and found - {*ids, VOID} == {0}
+        and BACKGROUND not in names
+    )
 
 
 def _colour_encoding(names, palette, declared: DeclaredClasses) -> MaskEncoding:
@@ -351,14 +416,33 @@ def _colour_encoding(names, palette, declared: DeclaredClasses) -> MaskEncoding:
 
 def _white_is_void(encoding: MaskEncoding, scan: Scan, declared: DeclaredClasses) -> bool:
     """Whether black and white masks lose their white to void, which nobody asked for."""
-    declares = {*declared.ignored_ids, *encoding.label_map.file_ids}
-    return not encoding.colours and scan.ids == [0, VOID] and VOID not in declares
+    return (
+        not encoding.colours
+        and scan.ids == [0, VOID]
+        and VOID not in encoding.label_map.file_ids
+        and not _says_what_white_is(declared)
+    )
 
 
-def _warning_of_white(declared: DeclaredClasses) -> Problem:
+def _says_what_white_is(declared: DeclaredClasses) -> bool:
+    return VOID in (*declared.ignored_ids, *(each.id for each in declared.classes))
+
+
+def _white_twice(scan: Scan, path: Path) -> Problem:
+    return Problem(
+        "white-differs",
+        "error",
+        "some masks hold 0 and 255 alone, others 0 and 1 alone, so that white may be the class or "
+        "void",
+        (*scan.white_apart, path),
+        "save all masks in one form, or declare what 255 is in a classes.csv (void,255 if it is)",
+    )
+
+
+def _white_lost(declared: DeclaredClasses) -> Problem:
     return Problem(
         "white-is-void",
-        "warning",
+        "error",
         "the masks hold 0 and 255 alone, and 255 is void, so that only one class is left",
         (declared.path,),
         "give the class that is white the id 255, or ignore 255 there if that is meant",
@@ -366,6 +450,14 @@ def _warning_of_white(declared: DeclaredClasses) -> Problem:
 
 
 def _colours_missing(scan: Scan, declared: DeclaredClasses) -> Problem:
+    if _is_red(scan):
+        return Problem(
+            "colour-mask",
+            "error",
+            "the masks hold ids in the red channel alone, as CARLA's do",
+            (scan.in_colour,),
+            "save that channel as a grey mask",
+        )
     shown = ", ".join(str(colour) for colour in sorted(scan.colours)[:6])
     return Problem(
         "colour-mask",
@@ -389,6 +481,11 @@ def _encoding_of_colours(scan: Scan, directory: Path) -> MaskEncoding:
             f"{scan.in_colour}: the masks hold {len(colours)} colours or more, which are no "
             f"classes: save masks as PNG, without soft edges, or {cure}"
         )
+    if _is_red(scan):
+        raise UserError(
+            f"{scan.in_colour}: the masks hold ids in the red channel alone, as CARLA's do: save "
+            "that channel as a grey mask"
+        )
     near = _nearly_equal(colours)
     if near:
         raise UserError(
@@ -400,6 +497,12 @@ def _encoding_of_colours(scan: Scan, directory: Path) -> MaskEncoding:
     if len(colours) == 2 and colours[0] == BLACK:
         names = BACKGROUND, FOREGROUND
     return MaskEncoding(LabelMap(names, colours), ColourMap(colours, tuple(range(len(colours)))))
+
+
+def _is_red(scan: Scan) -> bool:
+    """Whether colours are ids: red alone, from 0 on with few gaps."""
+    reds = [red for red, green, blue in scan.colours if green == blue == 0]
+    return len(reds) == len(scan.colours) and _dense(reds)
 
 
 def _nearly_equal(colours: Sequence[Colour]) -> tuple[Colour, Colour] | None:
@@ -446,6 +549,12 @@ def _encoding_of_ids(scan: Scan, directory: Path) -> MaskEncoding:
             f"{directory}: the masks hold no two classes, only {_some(scan.ids)}"
             f"{' (255 is void)' if VOID in scan.ids else ''}: {cure}"
         )
+    if _is_smeared(scan):
+        raise UserError(
+            f"{directory}: the masks hold {len(ids)} different grey levels, most of them along "
+            "edges alone, as after a JPEG or a smooth resize: export them again as PNG, and resize "
+            f"masks with nearest neighbour alone; if they are classes, {cure}"
+        )
     if len(ids) > MOST_CLASSES and not _dense(ids):
         raise UserError(
             f"{directory}: the masks hold {len(ids)} different grey levels, which are no ids of "
@@ -467,6 +576,13 @@ def _label_map(ids: tuple[int, ...], palette: Sequence[Colour]) -> LabelMap:
 def _dense(ids: Sequence[int]) -> bool:
     """Whether numbers look like ids of classes, which go on from 0 with few gaps."""
     return max(ids) < 4 * len(ids) + 8
+
+
+def _is_smeared(scan: Scan) -> bool:
+    """Whether most of many ids have hardly a square of 2x2 pixels, as regions of classes do."""
+    ids = np.flatnonzero(scan.pixels)
+    thin = scan.solid[ids] < 0.3 * scan.pixels[ids]
+    return len(ids) >= MANY and np.count_nonzero(thin) > len(ids) / 2
 
 
 def _has_soft_edges(scan: Scan) -> bool:

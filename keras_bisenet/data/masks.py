@@ -24,8 +24,9 @@ Colour = tuple[int, int, int]
 def read_mask(path, palette: Sequence[Colour | None] = ()) -> np.ndarray:
     """Reads a mask of ids.
 
-    A palette image gives its indices, an image of 1 bit 0 and 1, one of 16 bits its values if
-    they fit into 8, one whose colour channels are all equal that channel.
+    A palette image gives its indices, a grey one of 1, 2 or 4 bits its numbers up to 1, 3 or 15,
+    one of 16 bits its values if they fit into 8, one whose colour channels are all equal that
+    channel.
 
     Args:
         path: The file.
@@ -109,6 +110,8 @@ def read_mask_pixels(path: Path, expand_palette: bool = False) -> np.ndarray:
     with _opened(path) as image:
         if image.mode == "P" and not expand_palette:
             return np.array(image)
+        if STEP in image.info and not expand_palette:
+            return np.array(image) // image.info[STEP]
         if image.mode == "1" and expand_palette:
             image = image.convert("L")  # white is white, not 1
         if _has_alpha(image):
@@ -135,8 +138,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")  # of large images, and of odd metadata
             with Image.open(path) as opened:
                 _refuse_lossy(path, opened)
+                _refuse_pages(path, opened)
+                step = _grey_step(opened)
                 image = ImageOps.exif_transpose(opened)
                 image.load()
+                image.info.update({STEP: step} if step > 1 else {})
     except FileNotFoundError:
         raise _unreadable(path, "there is no such mask", "add it, or remove its image") from None
     except Image.UnidentifiedImageError:
@@ -151,6 +157,37 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         # All of these come from Pillow's decoders.
         raise _unreadable(path, f"a damaged mask ({error})", "copy it again") from error
     yield image
+
+
+STEP = "grey_step"
+
+
+def _grey_step(image: Image.Image) -> int:
+    """What Pillow multiplies the numbers of a grey image of 2 or 4 bits by, so that the last is
+    white; 1 for all others."""
+    arguments = image.tile[0][3] if image.tile else None
+    raw = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return {"L;2": 85, "L;4": 17}.get(raw, 1)
+
+
+def grey_step(path: Path) -> int:
+    """By how much grey levels of a mask differ whose ids differ by 1: 85 and 17 in files of 2 and
+    4 bits, else 1."""
+    with Image.open(path) as image:
+        return _grey_step(image)
+
+
+def _refuse_pages(path: Path, image: Image.Image) -> None:
+    """Refuses a file of several masks, of which nobody says which one is meant; smaller pictures
+    beside the first are previews."""
+    if image.format == "MPO" or getattr(image, "n_frames", 1) == 1:
+        return
+    count, size = image.n_frames, image.size
+    image.seek(1)
+    if image.size != size:
+        image.seek(0)
+        return
+    raise _unreadable(path, f"a file of {count} pictures", "save the mask as a file of its own")
 
 
 def _has_alpha(image: Image.Image) -> bool:

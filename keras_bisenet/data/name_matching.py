@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -26,6 +27,9 @@ MASK_ENDINGS = (
     *("_seg", "-seg", ".seg", "_segmentation", "_annotation", "_L", "_lab"),
     *("_gtFine_labelIds", "_gtFine_labelTrainIds", "_labelIds", "_labelTrainIds"),
 )
+ANY_ENDINGS = (*MASK_ENDINGS, "_gtFine_color", "_gtFine_instanceIds", "_color", "_instanceIds")
+"""What else lies beside masks."""
+
 IMAGE_ENDINGS = ("_sat", "_leftImg8bit", "_image", "_img", "_rgb")
 
 
@@ -41,6 +45,7 @@ def pair_by_name(
     Raises:
         UserError: When no image has a mask.
     """
+    _refuse_kinds(image_files, images, mask_files, masks)
     keys = {_key(path, images) for path in image_files}
     strict = Comparison(
         "",
@@ -82,6 +87,27 @@ def pair_by_name(
     return samples
 
 
+def _refuse_kinds(image_files, images: Path, mask_files, masks: Path) -> None:
+    """Names the endings where each image has masks of several kinds.
+
+    Raises:
+        UserError: When that is so.
+    """
+    kinds: dict[str, set[str]] = {}
+    for path in mask_files:
+        key = _key(path, masks)
+        short = _strip(key, ANY_ENDINGS) or key
+        kinds.setdefault(short, set()).add(key[len(short) :])
+    keys = {_strip(key, IMAGE_ENDINGS) or key for key in (_key(p, images) for p in image_files)}
+    found = sorted({ending for key in keys & kinds.keys() for ending in kinds[key]})
+    if all(len(kinds.get(key, ())) > 1 for key in keys):
+        raise UserError(
+            f"{masks}: there are several masks for each image, whose names end in "
+            f"{', '.join(found)}: keep those of one kind (of Cityscapes itself, take --dataset "
+            "cityscapes)"
+        )
+
+
 def pair_listed(
     stems: Sequence[str],
     images: Iterable[Path],
@@ -90,8 +116,8 @@ def pair_listed(
     on_problem: OnProblem,
 ) -> tuple[Sample, ...]:
     """Pairs the files that a list names, whose masks' names may have an ending."""
-    known = {*stems}
-    mask_key = lambda path: _without_ending(path.stem, known)  # noqa: E731
+    known = {*map(_nfc, stems)}
+    mask_key = lambda path: _without_ending(_nfc(path.stem), known)  # noqa: E731
     return pair_stems(stems, images, masks, listed_in, on_problem, mask_key)
 
 
@@ -176,7 +202,12 @@ def _own_part(paths: Sequence[Path]) -> Callable[[Path], str]:
 
 
 def _key(path: Path, root: Path) -> str:
-    return path.relative_to(root).with_suffix("").as_posix()
+    return _nfc(path.relative_to(root).with_suffix("").as_posix())
+
+
+def _nfc(name: str) -> str:
+    """Accents in one normal form: macOS writes them in another than most."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _without_ending(key: str, image_keys: set[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -100,10 +101,11 @@ def pair_stems(
         images = _files(images, IMAGE_SUFFIXES)
     if isinstance(masks, Path):
         masks = _files(masks, IMAGE_SUFFIXES)
-    images = {path.stem: path for path in images}
-    masks = {mask_key(path): path for path in masks}
+    # Accents in one normal form: macOS writes them in another than lists have.
+    images = {_nfc(path.stem): path for path in images}
+    masks = {_nfc(mask_key(path)): path for path in masks}
     samples = []
-    for stem in sorted(set(stems)):
+    for stem in sorted({_nfc(stem) for stem in stems}):
         if stem in images and stem in masks:
             samples.append(Sample(images[stem], masks[stem]))
             continue
@@ -118,6 +120,10 @@ def pair_stems(
             )
         )
     return tuple(samples)
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 def _by_key(paths: Iterable[Path], key, what: str, on_problem: OnProblem) -> dict[str, Path]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
-import resource
+import re
 import shutil
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -483,8 +483,10 @@ def test_the_suggested_classes_can_be_used(tmp_path, scenes):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="/proc tells the peak")
 def test_ten_thousand_pairs_stay_under_500_mebibytes(tmp_path):
-    """The memory of the process and its children, in a process of its own."""
+    """The peak of a process of its own. That is VmHWM: the resource usage of a child counts what
+    its parent held when it was forked, and what other children did."""
     scenes = [render_street(np.random.default_rng([9, i]), 360, 480) for i in range(40)]
     for number in range(10_000):
         image, mask = scenes[number % 40]
@@ -497,25 +499,22 @@ def test_ten_thousand_pairs_stay_under_500_mebibytes(tmp_path):
         image.save(tmp_path / split / f"{name}.jpg")
         mask.save(tmp_path / f"{split}annot" / f"{name}.png", compress_level=1)
     program = (
-        "import sys; from keras_bisenet.cli import main;"
+        "import atexit, sys; from pathlib import Path; from keras_bisenet.cli import main;"
+        "status = Path('/proc/self/status');"
+        "atexit.register(lambda: Path(sys.argv[1], 'status').write_text(status.read_text()));"
         "main(['dataset', 'check', '--dataset', 'streets', '--data-dir', *sys.argv[1:]])"
     )
-    started = time.perf_counter()
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path), "--json", str(tmp_path / "report.json")],
         stdout=subprocess.PIPE,
         text=True,
     )
-    seconds = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    report = json.loads((tmp_path / "report.json").read_text())
     assert done.returncode == 0, done.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
     assert {name: split["good"] for name, split in report["splits"].items()} == {
         "train": 8000,
         "val": 2000,
     }
     assert report["findings"] == []
-    print(f"{10_000 / seconds:.0f} pairs/s, {cpu / seconds:.2f} CPUs, {after.ru_maxrss >> 10} MiB")
-    assert after.ru_maxrss << 10 < 500 << 20
+    peak = int(re.search(r"VmHWM:\s*(\d+) kB", (tmp_path / "status").read_text())[1])
+    assert peak << 10 < 500 << 20, f"{peak >> 10} MiB"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from dataset_layouts import striped, write_image, write_mask
@@ -10,6 +13,8 @@ from PIL import Image
 from keras_bisenet.data import load_dataset
 from keras_bisenet.data.check import check_dataset
 from keras_bisenet.data.classes_file import read_classes_file
+from keras_bisenet.data.dataset import Sample
+from keras_bisenet.data.masks import read_mask
 from keras_bisenet.errors import UserError
 from keras_bisenet.label_map import VOID
 
@@ -108,6 +113,14 @@ def declared(tmp_path, name, text):
 
 
 THREE = {0: "background", 1: "cat", 2: "dog"}
+PBTXT = """# mine
+item {
+  id: 2
+  name: 'dog'
+}
+item { name: "cat" id: 1 }
+item { name: '/m/0', id: 0, display_name: 'background' }
+"""
 
 
 @pytest.mark.parametrize(
@@ -136,6 +149,16 @@ THREE = {0: "background", 1: "cat", 2: "dog"}
         ("data.yaml", "names:\n  0: background\n  2: dog\n  1: cat\n"),
         ("classes.yaml", "- {label: background, index: 0}\n- {name: cat, value: 1}\n- dog\n"),
         ("classes.txt", "background\ncat\ndog\n".encode("utf-16")),
+        ("classes.txt", "// mine\n  # all\n\u200bbackground\xa0\r\ncat\0\ndog\n".replace("\0", "")),
+        ("classes.csv", 'name,id\n"background",0\n"dog\n",2\ncat,1\n'),
+        ("classes.txt", "Klasse\nbackground\ncat\ndog\n"),
+        ("CLASSES.TXT", "background\ncat\ndog\n"),
+        ("labels.csv", "Pixel Value, Class\n0, background\n2, dog\n1, cat\n"),
+        ("classes.json", '["background", "cat", "dog"]'),
+        ("classes.json", '{"cat": 1, "dog": 2, "background": 0}'),
+        ("id2label.json", '{"0": "background", "2": "dog", "1": "cat"}'),
+        ("label_map.pbtxt", PBTXT),
+        ("classes.txt", "#000000 background\n#ff0000 cat\n#00ff00 dog\n"),
     ],
 )
 def test_classes_files_say_the_same(tmp_path, name, text):
@@ -154,6 +177,14 @@ def test_classes_files_say_the_same(tmp_path, name, text):
         ("classes.yaml", "- {name: cat, number_in_mask: 2}\n", "what 'number in mask' means is"),
         ("classes.yaml", "- yes\n- no\n", "YAML reads a class as True: put its name in quotes"),
         ("data.yaml", "nc: 2\nnames: [a, b, c]\n", "nc is 2, and there are 3 names: mend one"),
+        ("data.yaml", "names:\n  0: a\n  1: b\n  1: c\n", "the key 1 is there twice"),
+        ("classes.json", '{"0": "a", "1": "b", "1": "c"}', "the key 1 is there twice"),
+        ("classes.json", '["a", null]', "JSON reads a class as None: put its name in quotes"),
+        ("classes.json", '["a", "b"', "no JSON that can be read"),
+        ("classes.txt", "3\nbackground\ncat\ndog\n", "'3' can be read in several ways"),
+        ("classes.txt", "background\ncafé\ncafe\u0301\n", "the name café is there twice"),
+        ("classes.txt", "background\ncat\n".encode("utf-16-le"), "not a text file in UTF-8"),
+        ("label_map.pbtxt", "item { name: 'cat' }", "an item without name or id"),
     ],
 )
 def test_classes_files_that_can_be_read_in_two_ways(tmp_path, name, text, message):
@@ -193,7 +224,50 @@ def test_files_that_tools_write_are_read(tmp_path, name):
     assert loaded(tmp_path)[0].label_map.names == ("bg", "cat", "dog")
 
 
-@pytest.mark.parametrize("name", ["label_map.pbtxt", "categories.json", "my_classes.txt"])
+@pytest.mark.parametrize(
+    ("text", "values", "names"),
+    [
+        ("1 cat\n2 dog\n", (0, 1, 2), ("background", "cat", "dog")),
+        ("1 cat\n2 dog\n", (0, 2, 255), ("background", "cat", "dog")),
+        ("1 cat\n2 dog\n3 hen\n", (0, 1, 2), None),  # off by one, or no hen here
+        ("1 background\n2 cat\n", (0, 1, 2), None),
+    ],
+)
+def test_a_background_below_ids_from_1_on(tmp_path, text, values, names):
+    write_masks(tmp_path, values, values)
+    (tmp_path / "classes.txt").write_text(text)
+    dataset, problems = loaded(tmp_path)
+    told = [problem.message for problem in problems if problem.rule == "inferred-classes"]
+    if names:
+        assert dataset.label_map.names == names
+        assert (
+            told == ["classes: 0 background, 1 cat, 2 dog (inferred from 2 masks)"] or 255 in values
+        )
+        assert told and class_names_of_stripes(dataset, "0")[0] == "background"
+    else:
+        with pytest.raises(UserError, match="the mask holds ids 0, which are none"):
+            dataset.read(dataset.split("train")[0])
+
+
+def test_a_classes_file_among_the_masks(tmp_path):
+    write_masks(tmp_path, (0, 1, 2))
+    (tmp_path / "masks" / "classes.txt").write_text("bg\ncat\ndog\n")
+    assert loaded(tmp_path)[0].label_map.names == ("bg", "cat", "dog")
+
+
+def test_a_link_to_no_classes_file(tmp_path):
+    write_masks(tmp_path, (0, 1, 2))
+    (tmp_path / "classes.txt").symlink_to("nowhere")
+    assert error_of(tmp_path).startswith(f"{tmp_path / 'classes.txt'}: No such file")
+
+
+def test_the_annotations_of_images_are_no_classes_file(tmp_path):
+    write_masks(tmp_path, (0, 1, 2))
+    (tmp_path / "labels.json").write_text('{"images": [], "categories": [{"id": 1}]}')
+    assert loaded(tmp_path)[0].label_map.names == ("class 0", "class 1", "class 2")
+
+
+@pytest.mark.parametrize("name", ["label_map.xml", "categories.json", "my_classes.txt"])
 def test_files_that_nobody_reads_are_named(tmp_path, name):
     write_masks(tmp_path, (0, 1, 2))
     (tmp_path / name).write_text("cat dog")
@@ -205,6 +279,134 @@ def test_a_list_of_files_is_no_classes_file(tmp_path):
     write_masks(tmp_path, (0, 1, 2))
     (tmp_path / "labels.txt").write_text("masks/0.png\nmasks/1.png\n")
     assert loaded(tmp_path)[0].label_map.names == ("class 0", "class 1", "class 2")
+
+
+# === Numbers of few bits, and files of several pictures ===
+
+
+def write_png(path, pixels, bits):
+    """A grey PNG of 2 or 4 bits, which Pillow does not write."""
+
+    def chunk(kind, data):
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    height, width = pixels.shape
+    rows = np.packbits(
+        np.unpackbits(pixels[..., None], axis=2)[..., 8 - bits :].reshape(height, -1), axis=1
+    )
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("text", ["bg\ncat\ndog\n", "bg,0,0,0\ncat,9,0,0\ndog,0,9,0\n", None])
+def test_ids_of_2_and_4_bits(tmp_path, bits, text):
+    write_masks(tmp_path, (0, 1, 2), (0, 1, 2))
+    write_png(tmp_path / "masks" / "0.png", striped((2, 0, 1)), bits)
+    if text:
+        (tmp_path / "classes.txt").write_text(text)
+    names = ["bg", "cat", "dog"] if text else ["class 0", "class 1", "class 2"]
+    dataset, _ = loaded(tmp_path)
+    assert list(dataset.label_map.names) == names
+    assert class_names_of_stripes(dataset, "0") == [names[2], *names[:2]]
+    assert class_names_of_stripes(dataset, "1") == names
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".gif"])
+def test_a_file_of_several_masks_is_refused(tmp_path, suffix):
+    write_masks(tmp_path, (0, 1), (0, 1))
+    pages = [Image.fromarray(striped(values)) for values in ((0, 1), (1, 0))]
+    (tmp_path / "masks" / "0.png").unlink()
+    path = tmp_path / "masks" / f"0{suffix}"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    with pytest.raises(UserError) as caught:
+        loaded(tmp_path)[0].read_raw(Sample(path, path))
+    assert str(caught.value) == f"{path}: a file of 2 pictures: save the mask as a file of its own"
+
+
+def test_a_preview_beside_a_mask_is_none(tmp_path):
+    pages = [Image.fromarray(striped((0, 1))), Image.fromarray(striped((0, 1), (8, 12)))]
+    pages[0].save(tmp_path / "0.tif", save_all=True, append_images=pages[1:])
+    assert (read_mask(tmp_path / "0.tif") == striped((0, 1))).all()
+
+
+# === White in two forms ===
+
+
+@pytest.mark.parametrize("text", ["background\ncat\n", None])
+@pytest.mark.parametrize("one", [striped((0, 1)), striped((0, 1)).astype(bool)])
+def test_masks_of_which_some_are_white_and_some_are_1(tmp_path, one, text):
+    write_masks(tmp_path, (0, 255), one, (0,), (0, 255))
+    if text:
+        (tmp_path / "classes.txt").write_text(text)
+    assert error_of(tmp_path).startswith(
+        f"{tmp_path / 'masks' / '0.png'}, {tmp_path / 'masks' / '1.png'} and 1 more: some masks "
+        "hold 0 and 255 alone, others 0 and 1 alone"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "masks"),
+    [
+        ("name,id\nbg,0\ncat,1\nvoid,255\n", [(0, 255), (0, 1)]),  # it is said
+        ("name,id\nbg,0\ncat,1\n", [(0, 255), (0, 1), (0, 1, 255)]),  # void beside a class
+        ("name,id\nbg,0\ncat,1\n", [(255,), (0, 1), (0, 1)]),  # nothing is labelled
+    ],
+)
+def test_void_that_is_void(tmp_path, text, masks):
+    write_masks(tmp_path, *masks)
+    (tmp_path / "classes.csv").write_text(text)
+    dataset = load_dataset("folder", tmp_path)
+    assert class_names_of_stripes(dataset, "0")[-1] == "void"
+
+
+def test_white_that_is_no_class_is_refused(tmp_path):
+    write_masks(tmp_path, (0, 255), (0, 255))
+    (tmp_path / "classes.csv").write_text("name,id\nbg,0\ncat,1\n")
+    assert "255 is void, so that only one class is left: give the class" in error_of(tmp_path)
+    (tmp_path / "classes.csv").write_text("name,id\nbg,0\ncat,1\nvoid,255\n")
+    assert class_names_of_stripes(load_dataset("folder", tmp_path), "0") == ["bg", "void"]
+
+
+# === Ids that are none ===
+
+
+@pytest.mark.parametrize("damage", ["jpeg", "resize"])
+def test_grey_levels_along_edges_are_no_classes(tmp_path, damage):
+    masks = []
+    for seed in range(3):
+        image = Image.fromarray(striped((0, 120, 60)))
+        image.paste(200, (5 + seed, 4, 25, 20))
+        if damage == "jpeg":
+            image.save(tmp_path / "mask.jpg", quality=75)
+            masks.append(np.array(Image.open(tmp_path / "mask.jpg")))
+        else:
+            masks.append(
+                np.array(image.rotate(17 + seed).resize((96, 64), Image.Resampling.BICUBIC))
+            )
+    write_masks(tmp_path, *masks)
+    for path in (tmp_path / "images").iterdir():
+        write_image(path, size=masks[0].shape)
+    assert "most of them along edges alone, as after a JPEG or a smooth resize" in error_of(
+        tmp_path
+    )
+
+
+def test_many_classes_are_classes(tmp_path):
+    write_masks(tmp_path, tuple(range(16)), tuple(range(8, 16)))
+    assert loaded(tmp_path)[0].label_map.num_classes == 16
+
+
+@pytest.mark.parametrize("text", ["name,id\nbg,0\ncat,1\n", None])
+def test_ids_in_the_red_channel_are_named(tmp_path, text):
+    write_masks(tmp_path, striped([(0, 0, 0), (1, 0, 0), (7, 0, 0)]))
+    if text:
+        (tmp_path / "classes.csv").write_text(text)
+    assert "0.png: the masks hold ids in the red channel alone, as CARLA's do" in error_of(tmp_path)
 
 
 # === Empty and single values ===

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 
 import numpy as np
 import pytest
@@ -135,7 +136,96 @@ def test_splits_that_lists_give(tmp_path, folder, form, pairs):
     }
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mask,image\n{m},{i}\n",
+        ",image_path,mask_path,fold\n0,{i},{m},3\n",
+        "Image Path\tLabel Path\n{i}\t{m}\n",
+        'image,mask\n"{i}","{m}"\n',
+        "{i};{m}\r\n",
+        "{i}|{m}\n",
+        "{wi} {wm}\r\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lists_as_programs_write_them(tmp_path, text, encoding):
+    write_pair(tmp_path / "images" / "a.png", tmp_path / "masks" / "a.png")
+    write_pair(tmp_path / "images" / "b.png", tmp_path / "masks" / "b.png", 1)
+    for split, name in (("train", "a"), ("val", "b")):
+        image, mask = f"images/{name}.png", f"masks/{name}.png"
+        windows = {"wi": image.replace("/", "\\"), "wm": mask.replace("/", "\\")}
+        line = text.format(i=image, m=mask, **windows)
+        (tmp_path / f"{split}.csv").write_bytes(line.encode(encoding))
+    dataset = load_dataset("folder", tmp_path)
+    assert names(dataset) == {"train": [("a.png", "a.png")], "val": [("b.png", "b.png")]}
+    assert dataset.split("train")[0].mask.parent.name == "masks"
+
+
+def test_a_list_with_the_masks_first_is_refused(tmp_path):
+    write_pair(tmp_path / "images" / "a.png", tmp_path / "masks" / "a.png")
+    (tmp_path / "train.txt").write_text("masks/a.png images/a.png\n")
+    assert "train.txt: line 1 has the mask first (" in error_of(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["images/{0}.jpg,masks/{0}.png", "{0}"])
+def test_lines_that_are_there_twice_count_once(tmp_path, line):
+    for name in "abc":
+        write_pair(tmp_path / "images" / f"{name}.jpg", tmp_path / "masks" / f"{name}.png")
+    (tmp_path / "train.txt").write_text("\n".join(line.format(name) for name in "abacb"))
+    (tmp_path / "val.txt").write_text(line.format("c"))
+    dataset, problems = loaded(tmp_path)
+    assert len(dataset.split("train")) == 3
+    assert ["2 of its 5 pairs are listed again"] == [
+        problem.message for problem in problems if problem.rule == "listed-twice"
+    ]
+
+
+def test_a_folder_of_pairs_that_is_no_split_is_named(tmp_path):
+    for split in ("train", "val", "extra"):
+        write_pair(tmp_path / split / "images" / "a.jpg", tmp_path / split / "masks" / "a.png")
+    (problem,) = [p for p in loaded(tmp_path)[1] if p.rule == "unread-folder"]
+    assert problem.files == (tmp_path / "extra",)
+
+
+def test_an_archive_is_named(tmp_path):
+    (tmp_path / "data.zip").write_bytes(b"PK")
+    assert error_of(tmp_path / "data.zip").endswith("an archive: unpack it, and name its folder")
+
+
+def test_masks_of_another_kind_of_file_are_named(tmp_path):
+    write_image(tmp_path / "images" / "a.jpg")
+    (tmp_path / "masks").mkdir()
+    for name in "ab":
+        np.save(tmp_path / "masks" / f"{name}.npy", striped((0, 1)))
+    assert error_of(tmp_path).endswith(".tiff (it holds 2 .npy): save them as PNG")
+
+
 # === Names ===
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_accents_in_another_normal_form(tmp_path, listed):
+    for number, name in enumerate(("é", "è")):
+        image, mask = (unicodedata.normalize(form, name) for form in ("NFD", "NFC"))
+        write_pair(tmp_path / "images" / f"{image}.jpg", tmp_path / "masks" / f"{mask}.png", number)
+    for split, name in (("train", "é"), ("val", "è")) if listed else ():
+        (tmp_path / f"{split}.txt").write_text(unicodedata.normalize("NFKC", name))
+    pairs, _ = all_pairs(tmp_path)
+    assert len(pairs) == 2
+    for image, mask in pairs:
+        assert unicodedata.normalize("NFC", image[:-4]) == mask[:-4]
+
+
+def test_several_kinds_of_masks_are_named(tmp_path):
+    for name in "ab":
+        write_image(tmp_path / "images" / f"{name}_leftImg8bit.png")
+        for kind in ("color", "labelIds", "instanceIds"):
+            write_mask(tmp_path / "masks" / f"{name}_gtFine_{kind}.png", (0, 1))
+    assert error_of(tmp_path).startswith(
+        f"{tmp_path / 'masks'}: there are several masks for each image, whose names end in "
+        "_gtFine_color, _gtFine_instanceIds, _gtFine_labelIds: keep those of one kind"
+    )
 
 
 @pytest.mark.parametrize(
@@ -186,6 +276,15 @@ def test_a_missing_folder_is_said(tmp_path):
 
 
 # === What is no data ===
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_no_mask(tmp_path):
+    for name in "ab":
+        write_pair(tmp_path / "images" / f"{name}.jpg", tmp_path / "masks" / f"{name}.png")
+    (tmp_path / "masks" / "a.png").unlink()
+    os.mkfifo(tmp_path / "masks" / "a.png")
+    assert "a.jpg: there is no mask for this image" in error_of(tmp_path)
 
 
 @pytest.mark.parametrize("folder", [".ipynb_checkpoints", "@eaDir", ".Trash-1000", "__MACOSX"])

@@ -294,9 +294,8 @@ class MainActivity : Activity(), Watcher {
     override fun onStatus() = live.readStatus { status ->
         val waiting = if (status.isOpening) getString(R.string.opening) else null
         val text = waiting ?: status.trouble?.let { sentence(it) }
-        message.text = text
-        message.visibility = if (text == null) View.GONE else View.VISIBLE
-        numbers.text = listOfNotNull(numbersLine(status), backendLine(status)).joinToString("\n")
+        show(message, text)
+        show(numbers, listOfNotNull(numbersLine(status), backendLine(status)).joinToString("\n"))
         showShares(status)
     }
 
@@ -308,6 +307,12 @@ class MainActivity : Activity(), Watcher {
         val largest = info.classes.indices.filter { share(it) > 0 }.sortedByDescending { share(it) }.take(3)
         picture.contentDescription =
             getString(R.string.picture_of, largest.joinToString { shareText(info.classes[it].name, share(it)) })
+    }
+
+    /** Shows a text; without one, not even its ground. */
+    private fun show(view: TextView, text: String?) {
+        view.text = text
+        view.visibility = if (text.isNullOrEmpty()) View.GONE else View.VISIBLE
     }
 
     private fun say(text: String) = Toast.makeText(this, text, Toast.LENGTH_LONG).show()

@@ -186,6 +186,7 @@ abstract class ActivityTests(private val draws: Boolean) {
         shadowOf(activity.contentResolver).registerInputStream(uri, "no model".byteInputStream())
         shadowOf(activity).receiveResultFor(CHOOSE_MODEL, uri)
         await("the reason") { message.isShown && message.text.startsWith("This file is no TFLite model") }
+        assertFalse("an empty box of numbers", activity.findViewById<View>(R.id.numbers).isShown)
         layOut()
         shoot("no_model")
         ModelStore(activity).forget()
