@@ -1,6 +1,7 @@
 """Measures the loop, the live page's server and their memory, without a device.
 
-    python tools/bench_live.py [--seconds 20] [--soak 3600] [--json FILE]
+    python tools/bench_live.py [--seconds 20] [--long 10000] [--json FILE]
+    python tools/bench_live.py --only soak --soak 3600 --csv soak.csv
 
 The network's place takes the stand-in for an Edge TPU (`tests/device/standin_delegate.c`), which
 takes 40 ms for each frame and no CPU. So the rest of the loop is what is measured: end to end as
@@ -33,6 +34,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "device")]
 SLEEP_MS = 40
 RATE = 25
+SAMPLE_SECONDS = 10.0
 VIDEO_SIZES = {"480x360": (360, 480), "1280x720": (720, 1280)}
 
 
@@ -42,19 +44,24 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=400, help="of each video")
     parser.add_argument("--long", type=int, default=0, help="frames of a long 720p video")
     parser.add_argument("--soak", type=float, default=0, help="seconds of a live page with clients")
+    parser.add_argument("--only", choices=["videos", "long", "live", "soak"], help="that alone")
+    parser.add_argument("--csv", type=Path, help="where the soak's samples go, one in 10 seconds")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    wanted = [options.only] if options.only else ["videos", "long", "live", "soak"]
     report: dict = {"cpus": len(os.sched_getaffinity(0)), "sleep_ms": SLEEP_MS}
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))
-        report["videos"] = {
-            name: bench.video(size, options.frames) for name, size in VIDEO_SIZES.items()
-        }
-        if options.long:
+        if "videos" in wanted:
+            report["videos"] = {
+                name: bench.video(size, options.frames) for name, size in VIDEO_SIZES.items()
+            }
+        if "long" in wanted and options.long:
             report["long"] = bench.video((720, 1280), options.long)
-        report["live"] = bench.live((360, 480), options.seconds)
-        if options.soak:
-            report["soak"] = bench.soak((360, 480), options.soak)
+        if "live" in wanted:
+            report["live"] = bench.live((360, 480), options.seconds)
+        if "soak" in wanted and options.soak:
+            report["soak"] = bench.soak((360, 480), options.soak, options.csv)
     text = json.dumps(report, indent=2)
     print(text)
     if options.json:
@@ -138,20 +145,33 @@ class Bench:
             found["memory_mb"] = round(sample(process.pid)["mb"])
         return found
 
-    def soak(self, size: tuple[int, int], seconds: float) -> dict:
-        """The live page for long, with clients that come and go."""
+    def soak(self, size: tuple[int, int], seconds: float, csv: Path | None) -> dict:
+        """The live page for long, with two pages and a slow stream that come, look for 30 seconds
+        and go."""
+        samples: list[dict] = []
         with self.served(size) as (port, process):
-            samples, end = [], time.monotonic() + seconds
-            while time.monotonic() < end:
+            start = time.monotonic()
+            while (now := time.monotonic() - start) < seconds:
                 with running([Page(port), Page(port), Stream(port, 200_000)]):
-                    time.sleep(min(20.0, seconds / 10))
-                time.sleep(1)
-                samples.append(sample(process.pid))
+                    for _ in range(3):
+                        time.sleep(min(SAMPLE_SECONDS, seconds / 10))
+                        now = time.monotonic() - start
+                        taken = {"seconds": round(now, 1), **sample(process.pid)}
+                        samples.append({**taken, "answers": counted(port)})
+                        if csv:
+                            write_csv(csv, samples)
+        columns = ("mb", "descriptors", "threads")
+        quarters = [samples[len(samples) * i // 4 : len(samples) * (i + 1) // 4] for i in range(4)]
         return {
             "minutes": round(seconds / 60, 1),
-            "first": samples[1],
-            "last": samples[-1],
-            "mb": [taken["mb"] for taken in samples],
+            "answers_a_second": round(samples[-1]["answers"] / samples[-1]["seconds"], 2),
+            "cpu_ms_per_answer": round(1000 * samples[-1]["cpu"] / samples[-1]["answers"], 2),
+            # The mean of each quarter of the time: what grows, grows from one to the next.
+            **{
+                name: [round(float(np.mean([one[name] for one in part])), 1) for part in quarters]
+                for name in columns
+            },
+            **{f"most_{name}": max(one[name] for one in samples) for name in columns},
         }
 
     @contextlib.contextmanager
@@ -203,6 +223,11 @@ def write_video(path: Path, size: tuple[int, int], frames: int) -> None:
             frame.pts, frame.time_base = i, Fraction(1, RATE)
             file.mux(video.encode(frame))
         file.mux(video.encode(None))
+
+
+def write_csv(path: Path, samples: list[dict]) -> None:
+    lines = [",".join(samples[0]), *(",".join(map(str, taken.values())) for taken in samples)]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def sample(pid: int) -> dict:

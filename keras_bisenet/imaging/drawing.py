@@ -148,6 +148,7 @@ class VideoOverlay:
 
     Attributes:
         size: (height, width) of the frames.
+        canvas: RGB, the picture with the legend below it. Both sides are even.
     """
 
     def __init__(
@@ -179,15 +180,20 @@ class VideoOverlay:
         self._number = 0
         # Encoders want even sides.
         shape = (height + rows * line + margin, max(width, margin + columns * self._cell[1]))
-        self._canvas = np.empty((*(side + side % 2 for side in shape), 3), np.uint8)
-        self._canvas[:] = BACKGROUND
+        self.canvas = np.empty((*(side + side % 2 for side in shape), 3), np.uint8)
+        self.canvas[:] = BACKGROUND
         self._draw_entry = functools.lru_cache(maxsize=128)(self._entry)
 
     def draw(self, image: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """The picture, RGB, until the next call: the array is used again."""
         height, width = ids.shape
-        self._canvas[:height, :width] = overlay(image, ids, self._palette, self._alpha)
-        shares = dict(class_shares(ids))
+        self.canvas[:height, :width] = overlay(image, ids, self._palette, self._alpha)
+        self.draw_legend(ids)
+        return self.canvas
+
+    def draw_legend(self, ids: np.ndarray) -> bool:
+        """Brings the canvas' legend up to date; whether anything changed in it."""
+        has_changed, shares = False, dict(class_shares(ids))
         self._number += 1
         self._take_places(shares)
         for place, class_id in enumerate(self._class_at):
@@ -195,12 +201,12 @@ class VideoOverlay:
             if class_id in shares:
                 text = share_text(class_id, shares[class_id], self._names)
             if text != self._shown[place]:
-                self._shown[place] = text
+                self._shown[place], has_changed = text, True
                 row, column = self._places[place]
-                self._canvas[row : row + self._cell[0], column : column + self._cell[1]] = (
+                self.canvas[row : row + self._cell[0], column : column + self._cell[1]] = (
                     self._draw_entry(class_id, text)
                 )
-        return self._canvas
+        return has_changed
 
     def _take_places(self, shares: dict[int, float]) -> None:
         for class_id in shares:

@@ -11,13 +11,18 @@ tensors in between.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-BAND_ROWS = 16
-"""How many of the image's rows are interpolated at a time."""
+BLOCK_VALUES = 1 << 16
+"""How many pixels are interpolated at a time: as many as a small device's cache holds."""
+
+GRID_VALUES = 1 << 15
+"""How many logits of cells are looked at in one go before that."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ def class_ids_from_logits(logits: np.ndarray, fit: Fit) -> np.ndarray:
 
     Bilinear interpolation (TFLite's `half_pixel_centers`, edges clamped), then argmax. A pixel's
     logits are a weighted mean of four cells', so where one class wins in all four it wins the
-    pixel: only the pixels on the borders between classes are interpolated.
+    pixel too: only the rest is interpolated, and there only the classes that can win.
 
     Args:
         logits: [Hs, Ws, N], over the whole network input at some stride. Any numeric type:
@@ -74,33 +79,21 @@ def class_ids_from_logits(logits: np.ndarray, fit: Fit) -> np.ndarray:
     Returns:
         uint8 [h, w] at the image's own size. Of equal classes the lowest id wins.
     """
-    height, width = fit.image_size
-    top, bottom, down = _taps(logits.shape[0], fit, axis=0)
-    left, right, across = _taps(logits.shape[1], fit, axis=1)
-    logits = logits[: bottom[-1] + 1, : right[-1] + 1]  # the rest is padding
-    cells_wide = logits.shape[1]
-
+    rows, cols = (_pieces(logits.shape[axis], fit, axis) for axis in (0, 1))
+    logits = logits[: rows.high[-1] + 1, : cols.high[-1] + 1]  # the rest is padding
     winners = logits.argmax(axis=-1).astype(np.uint8)
-    ids = winners.take(left, axis=1).take(top, axis=0)
-    if not down.any() and not across.any():  # every pixel is one cell
-        return ids
-    mixed = np.flatnonzero(_borders(winners).take(left, axis=1).take(top, axis=0))
 
-    # In bands of rows, small enough for the cache of a small device.
-    for start in range(0, height, BAND_ROWS):
-        band = slice(start, start + BAND_ROWS)
-        first, last = np.searchsorted(mixed, (start * width, (start + BAND_ROWS) * width))
-        pixels = mixed[first:last]
-        rows, cols = np.divmod(pixels - start * width, width)
-        lines = _lerp(logits[top[band]], logits[bottom[band]], down[band, None, None])
-        lines = lines.reshape(-1, lines.shape[-1])
-        values = _lerp(
-            lines.take(rows * cells_wide + left[cols], axis=0),
-            lines.take(rows * cells_wide + right[cols], axis=0),
-            across[cols, None],
-        )
-        ids.reshape(-1)[pixels] = values.argmax(axis=-1)
-    return ids
+    # The image in blocks, each of them between the same four cells.
+    nearest = winners.take(rows.low, axis=0).take(cols.low, axis=1)
+    high, wide = rows.weight.shape[1], cols.weight.shape[1]
+    ids = np.empty((len(rows.low), high, len(cols.low) * wide), np.uint8)
+    ids[:] = nearest.repeat(wide, axis=1)[:, None]
+    if rows.weight.any() or cols.weight.any():  # else every pixel is one cell
+        mixed = _borders(winners).take(rows.low, axis=0).take(cols.low, axis=1)
+        blocks = ids.reshape(*ids.shape[:2], -1, wide).transpose(0, 2, 1, 3)
+        _interpolate(blocks, np.flatnonzero(mixed), logits, winners, rows, cols)
+    ids = ids.reshape(-1, ids.shape[2])
+    return ids.take(rows.place, axis=0).take(cols.place, axis=1)
 
 
 def class_ids_from_map(ids: np.ndarray, fit: Fit) -> np.ndarray:
@@ -138,6 +131,38 @@ def _taps(cells: int, fit: Fit, axis: int) -> tuple[np.ndarray, np.ndarray, np.n
     return low, np.minimum(low + 1, cells - 1), (at - low).astype(np.float32)
 
 
+class _Pieces(NamedTuple):
+    """One axis of the image in `n` pieces, each between the centres of the same two cells.
+
+    Attributes:
+        low: [n] The cell before each piece.
+        high: [n] The cell behind it.
+        weight: [n, longest] The second cell's weight, for each pixel of a piece.
+        place: [length] Where in `weight`, flat, each of the image's pixels is.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    weight: np.ndarray
+    place: np.ndarray
+
+
+@functools.lru_cache(maxsize=8)
+def _pieces(cells: int, fit: Fit, axis: int) -> _Pieces:
+    low, high, weight = _taps(cells, fit, axis)
+    length = len(low)
+    begins = np.flatnonzero(np.diff(low, prepend=-1))
+    lengths = np.diff(begins, append=length)
+    # Those at the edges are longer, as no cell is beyond: they are cut, so that all are alike.
+    longest = int(np.quantile(lengths, 0.9))
+    begins = np.concatenate([np.arange(b, b + n, longest) for b, n in zip(begins, lengths)])
+    ends = np.append(begins[1:], length)
+    pixels = np.minimum(begins[:, None] + np.arange(longest), ends[:, None] - 1)
+    piece = np.repeat(np.arange(len(begins)), ends - begins)
+    place = piece * longest + np.arange(length) - begins[piece]
+    return _Pieces(low[begins], high[begins], weight[pixels], place)
+
+
 def _borders(winners: np.ndarray) -> np.ndarray:
     """Whether a cell, the one below, the one to its right and the one across from it differ."""
     differ = np.zeros(winners.shape, bool)
@@ -146,11 +171,114 @@ def _borders(winners: np.ndarray) -> np.ndarray:
     return differ
 
 
+def _interpolate(
+    blocks: np.ndarray,
+    mixed: np.ndarray,
+    logits: np.ndarray,
+    winners: np.ndarray,
+    rows: _Pieces,
+    cols: _Pieces,
+) -> None:
+    """Writes the winners into the blocks `mixed`, flat indices, whose cells' winners differ."""
+    count = logits.shape[-1]
+    values = logits.reshape(-1, count).astype(np.float32)
+    # More than rounding can make of values of this size, and far less than a step of 8 bits.
+    margin = np.float32(1e-5) * np.abs(values).max()
+    at_once = max(1, GRID_VALUES // count)
+    for start in range(0, len(mixed), at_once):
+        some = mixed[start : start + at_once]
+        row, col = np.divmod(some, len(cols.low))
+        cells = [
+            y.take(row) * logits.shape[1] + x.take(col)
+            for y in (rows.low, rows.high)
+            for x in (cols.low, cols.high)
+        ]
+        corners = np.stack([values.take(cell, axis=0) for cell in cells])
+        can_win = _candidates(corners, [winners.take(cell) for cell in cells], margin)
+        # Those with most candidates first: who has another one is then always a slice.
+        order = np.argsort(-np.count_nonzero(can_win, axis=1), kind="stable")
+        which, classes = np.nonzero(can_win[order])
+        blocks[row[order], col[order]] = _winners_between(
+            corners[:, order[which], classes],
+            classes.astype(np.uint8),
+            np.bincount(which),
+            rows.weight.take(row[order], axis=0),
+            cols.weight.take(col[order], axis=0),
+        )
+
+
+def _candidates(corners: np.ndarray, winners: list[np.ndarray], margin: np.float32) -> np.ndarray:
+    """Which classes can win somewhere between four cells: [n, N], from [4, n, N].
+
+    One that lies below another one in all four cells does so everywhere between them, and so does
+    one that lies below a mean of others: below one of those it is then, wherever that may be.
+    """
+    every = np.arange(corners.shape[1])
+    rivals = [corners[:, every, winner] for winner in winners]
+    rivals.append(sum(rivals) / np.float32(4))
+    cannot = np.zeros(corners.shape[1:], bool)
+    for rival in rivals:
+        cannot |= (corners < (rival - margin)[:, :, None]).all(axis=0)
+    return ~cannot
+
+
+def _winners_between(
+    corners: np.ndarray,
+    classes: np.ndarray,
+    counts: np.ndarray,
+    down: np.ndarray,
+    across: np.ndarray,
+) -> np.ndarray:
+    """The winners of blocks between four cells: bilinear interpolation, then argmax.
+
+    Args:
+        corners: [4, m] The values in the four cells of every candidate of every block, one
+            block's after the other.
+        classes: [m] Their classes, which rise within a block.
+        counts: [n] How many candidates the blocks have, those with most first.
+        down: [n, h] The lower cells' weights.
+        across: [n, w] The right cells' weights.
+
+    Returns:
+        uint8 [n, h, w]. Of equal classes the lowest wins.
+    """
+    count, height, width = len(counts), down.shape[1], across.shape[1]
+    first = np.cumsum(counts) - counts
+    top_left, top_right, bottom_left, bottom_right = corners
+    ids = np.empty((count, height, width), np.uint8)
+    at_once = min(count, max(1, BLOCK_VALUES // (height * width)))
+    # Made once: fresh memory costs more than what is computed in it.
+    best, value = np.empty((2, at_once, height, width), np.float32)
+    is_higher = np.empty(best.shape, bool)
+
+    def interpolate(pairs: np.ndarray, y: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+        left = _lerp(top_left.take(pairs)[:, None], bottom_left.take(pairs)[:, None], y)
+        slope = _lerp(top_right.take(pairs)[:, None], bottom_right.take(pairs)[:, None], y)
+        slope -= left
+        np.multiply(slope[:, :, None], x[:, None, :], out=out)
+        out += left[:, :, None]
+
+    for start in range(0, count, at_once):
+        band = slice(start, start + at_once)
+        of_band, pairs, y, x = counts[band], first[band], down[band], across[band]
+        winner = ids[band]
+        interpolate(pairs, y, x, best[: len(pairs)])
+        winner[:] = classes.take(pairs)[:, None, None]
+        for rank in range(1, of_band[0]):
+            n = np.count_nonzero(of_band > rank)
+            pairs = first[start : start + n] + rank
+            interpolate(pairs, y[:n], x[:n], value[:n])
+            np.greater(value[:n], best[:n], out=is_higher[:n])
+            np.maximum(value[:n], best[:n], out=best[:n])
+            # A later class is a higher number, so the largest of the winners so far is the last.
+            new = is_higher[:n].view(np.uint8)
+            new *= classes.take(pairs)[:, None, None]
+            np.maximum(new, winner[:n], out=winner[:n])
+    return ids
+
+
 def _lerp(low: np.ndarray, high: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """`low + (high - low) * weight` in float32."""
-    low = low.astype(np.float32)
-    value = high.astype(np.float32)
-    value -= low
-    value *= weight
+    """`low + (high - low) * weight`, all of them float32."""
+    value = (high - low) * weight
     value += low
     return value

@@ -104,6 +104,57 @@ def test_class_ids_equal_those_of_the_formula(image, network, cells, classes):
     np.testing.assert_array_equal(ids, _reference(logits, fit))
 
 
+def _dense(logits, fit):
+    """The rule in float32, at every pixel and for every class: nothing is left out."""
+    taps = []
+    for axis, length in enumerate(fit.image_size):
+        cells = logits.shape[axis]
+        scale = fit.content_size[axis] * cells / (fit.network_size[axis] * length)
+        at = np.clip((np.arange(length) + 0.5) * scale - 0.5, 0, cells - 1)
+        low = at.astype(int)
+        taps.append((low, np.minimum(low + 1, cells - 1), (at - low).astype(np.float32)))
+    (top, bottom, down), (left, right, across) = taps
+    values = logits.astype(np.float32)
+    lines = values[top] + (values[bottom] - values[top]) * down[:, None, None]
+    before, behind = lines[:, left], lines[:, right]
+    return (before + (behind - before) * across[:, None]).argmax(axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "float32", "ties", "thirds", "one sided"])
+def test_what_is_left_out_changes_no_byte(kind):
+    """Of any size, odd ones, and any number of classes, also where many are equal."""
+    rng = np.random.default_rng(7)
+    for _ in range(60):
+        height, width = (int(side) for side in rng.integers(1, 130, 2))
+        network = tuple(int(side) * 8 for side in rng.integers(1, 10, 2))
+        cells = tuple(side // int(rng.choice([1, 2, 4, 8])) for side in network)
+        classes = int(rng.choice([1, 2, 3, 11, 40, 255]) if max(cells) < 20 else 5)
+        values = 40 * rng.normal(size=(*cells, classes))
+        if kind == "ties":  # whole cells, and the means of cells, are equal
+            values = (values.round() % 3).astype(np.int8)
+        elif kind == "thirds":  # equal but for rounding
+            values = (values.round() % 4 / 3).astype(np.float32)
+        elif kind == "one sided":  # classes that lie between two others
+            values = np.sort(values, axis=-1).astype(np.float32)
+            values[::2] = values[::2, :, ::-1]
+        else:
+            low, high = (0, 255) if kind == "uint8" else (-128, 127)
+            values = values.clip(low, high).astype(kind)
+        fit = Fit.of((height, width), network)
+        ids = class_ids_from_logits(values, fit)
+        assert ids.dtype == np.uint8 and ids.flags.c_contiguous
+        np.testing.assert_array_equal(ids, _dense(values, fit), str((fit, cells, classes)))
+
+
+def test_logits_that_are_no_numbers_are_no_error():
+    """A broken float network: what it answers is as good as any, but it answers."""
+    logits = np.random.default_rng(0).normal(size=(6, 8, 4)).astype(np.float32)
+    logits[2, 3], logits[4, :, 1] = np.nan, np.nan
+    with np.errstate(invalid="ignore"):
+        ids = class_ids_from_logits(logits, Fit.of((45, 63), (48, 64)))
+    assert ids.shape == (45, 63) and ids.max() < 4
+
+
 def test_quantized_logits_need_no_dequantization():
     logits = np.random.default_rng(2).integers(-128, 128, (8, 8, 7)).astype(np.int8)
     fit = Fit.of((60, 64), (64, 64))

@@ -11,11 +11,15 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from tflite_tiny import NAMES, PALETTE, tiny_model
 
 from keras_bisenet.cli import main
 from keras_bisenet.errors import UserError
-from keras_bisenet.runtime.sources import SourceOptions, open_source
+from keras_bisenet.imaging.drawing import VideoOverlay
+from keras_bisenet.label_map import VOID
+from keras_bisenet.runtime.sinks.yuv import YuvOverlay, _planes
+from keras_bisenet.runtime.sources import Frame, SourceOptions, open_source
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
@@ -360,3 +364,109 @@ def test_a_browser_plays_it(tmp_path, model, suffix):
     assert len(seen["times"]) >= 3
     assert all(min(abs(time - at) for at in times) < 0.02 for time in seen["times"])
     assert (seen["sound"] > 1000) is bool(sound)
+
+
+# === Drawing in YUV ===
+
+
+def textured(size, seed=0) -> np.ndarray:
+    """A picture with soft colours: what halving the colour's resolution does not harm."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def striped_ids(size) -> np.ndarray:
+    """Class ids in regions whose borders are on even rows and columns."""
+    y, x = np.ogrid[: size[0], : size[1]]
+    ids = (y // 16 + x // 24) % 4
+    return np.where(x < 4, VOID, ids).astype(np.uint8)
+
+
+def away_from_borders(ids) -> np.ndarray:
+    """Whether all pixels within four rows and columns are there and have the class of this one."""
+    inside = np.zeros(ids.shape, bool)
+    inside[4:-4, 4:-4] = True
+    for axis in (0, 1):
+        for shift in (-4, 4):
+            inside &= ids == np.roll(ids, shift, axis)
+    return inside
+
+
+def decoded_frame(image, colours) -> Frame:
+    """A frame as a video gives it whose colours are those of BT.709 (1), BT.601 (6) or unsaid."""
+    rgb = av.VideoFrame.from_ndarray(image, format="rgb24")
+    rgb.colorspace = colours
+    yuv = rgb.reformat(format="yuv420p")
+    yuv.colorspace, yuv.color_range = colours, 1
+    return Frame("a", yuv.to_ndarray(format="rgb24"), 0.0, 0.0, yuv)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.37, 1.0])
+@pytest.mark.parametrize("colours", [1, 2, 6, None])
+def test_drawn_in_yuv_it_is_the_same_picture(alpha, colours):
+    """As drawn in RGB and then coded; None: from a source that gives RGB alone."""
+    size = (96, 144)
+    frame = Frame("a", textured(size), 0.0, 0.0)
+    if colours is not None:
+        frame = decoded_frame(textured(size), colours)
+    names, palette = (*NAMES, "unused"), (*PALETTE, (1, 2, 3))
+    in_yuv = YuvOverlay(size, names, palette, alpha)
+    in_rgb = VideoOverlay(size, names, palette, alpha)
+    for shift in (0, 1, 2):  # the legend changes as well
+        ids = np.roll(striped_ids(size), 48 * shift, axis=1)
+        ids[:, 72:] = np.where(shift, ids[:, 72:], 0)
+        drawn = in_yuv.draw(frame, ids)
+        rgb = av.VideoFrame.from_ndarray(in_rgb.draw(frame.image, ids), format="rgb24")
+        rgb.colorspace = colours or 6
+        expected = rgb.reformat(format="yuv420p")
+        assert (drawn.height, drawn.width) == in_yuv.shape == (expected.height, expected.width)
+        assert drawn.colorspace == (colours or 6) and drawn.color_range == 1
+        inside = away_from_borders(ids)  # where swscale mixes the colours on both sides
+        for got, want, step in zip(_planes(drawn), _planes(expected), (1, 2, 2)):
+            off = np.abs(got.astype(int) - want)[: size[0] // step]
+            assert off[inside[::step, ::step]].max() <= 3 and off.mean() < 2.5
+        np.testing.assert_array_equal(_planes(drawn)[0][size[0] :], _planes(expected)[0][size[0] :])
+
+
+def test_a_video_says_what_its_colours_mean(tmp_path, model):
+    """Else a player takes the colours of BT.709 for those of BT.601, or the other way around."""
+    source = tmp_path / "hd.mp4"
+    with av.open(str(source), "w") as file:
+        video = file.add_stream("libx264", rate=25)
+        video.height, video.width = FRAME
+        video.pix_fmt = "yuv420p"
+        video.codec_context.colorspace = video.codec_context.color_primaries = 1
+        video.codec_context.color_range = 1
+        for i in range(4):
+            frame = decoded_frame(scene(), 1).decoded
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
+    assert run(model, source, "-o", tmp_path / "a.mp4", "--alpha", 1).exit_code == 0
+    with av.open(str(tmp_path / "a.mp4")) as file:
+        frame = next(file.decode(video=0))
+    assert (frame.colorspace, frame.color_range) == (1, 1)
+    image = frame.to_ndarray(format="rgb24")
+    np.testing.assert_allclose(image[10, 30], PALETTE[RED], atol=6)
+    np.testing.assert_allclose(image[40, 30], PALETTE[BLUE], atol=6)
+
+
+@pytest.mark.parametrize("size", [(47, 63), (48, 63), (47, 64)])
+@pytest.mark.parametrize("suffix", [".avi", ".mp4"])
+def test_videos_of_odd_sizes(tmp_path, model, size, suffix):
+    """A value of a colour is of 2x2 pixels, which half of them could be missing of."""
+    source = tmp_path / "odd.avi"
+    with av.open(str(source), "w") as file:
+        video = file.add_stream("mjpeg", rate=25, options={"qscale": "2"})
+        video.height, video.width = size
+        video.pix_fmt = "yuvj444p"
+        for i in range(3):
+            frame = av.VideoFrame.from_ndarray(scene(size), format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
+    assert run(model, source, "-o", tmp_path / f"a{suffix}", "--alpha", 1).exit_code == 0
+    image = described(tmp_path / f"a{suffix}")["image"]
+    np.testing.assert_allclose(image[10, 30], PALETTE[RED], atol=30)
+    np.testing.assert_allclose(image[40, 30], PALETTE[BLUE], atol=30)

@@ -10,6 +10,7 @@ import contextlib
 import os
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,12 +20,15 @@ from keras_bisenet.files import replacing
 from keras_bisenet.imaging.drawing import VideoOverlay
 from keras_bisenet.runtime.segmenter import Answer
 from keras_bisenet.runtime.sinks.base import Style
+from keras_bisenet.runtime.sinks.yuv import YuvOverlay, take_colours
 from keras_bisenet.runtime.sources.av import pyav
 from keras_bisenet.runtime.sources.base import Frame, Source
 from keras_bisenet.runtime.sources.opencv import opencv
 
 # Suffix -> (FFmpeg's encoder, its options, OpenCV's code for what it writes in its place).
-_H264 = ("libx264", {"preset": "superfast", "crf": "23", "rc-lookahead": "0"}, "mp4v")
+# The preset costs half of the processor's time that the next one does, for half as many bytes
+# again; without "zerolatency" frames wait in the encoder, and each of its threads adds to the cost.
+_H264 = ("libx264", {"preset": "ultrafast", "tune": "zerolatency", "crf": "24"}, "mp4v")
 CODECS = {
     ".mp4": _H264,
     ".mov": _H264,
@@ -68,7 +72,7 @@ class Video:
 
     def __init__(self, path: Path, source: Source, style: Style):
         self._path, self._style, self._source = path, style, source
-        self._overlay: VideoOverlay | None = None
+        self._overlay: VideoOverlay | YuvOverlay | None = None
         self._size: tuple[int, int] | None = None
         self._open = contextlib.ExitStack()
         self._writer: _AvWriter | _OpenCvWriter | None = None
@@ -103,14 +107,19 @@ class Video:
     def _is_full(self, frame: Frame) -> bool:
         return bool(self._style.segment) and frame.time - self._began >= (self._style.segment or 0)
 
-    def _draw(self, frame: Frame, answer: Answer) -> np.ndarray:
+    def _draw(self, frame: Frame, answer: Answer) -> Any:
+        """RGB, or an `av.VideoFrame` where the file is coded as such."""
         size = answer.class_ids.shape
         if self._overlay is None or size != self._size:
             if self._overlay is not None and self._writer is not None:
                 self._end_or_refuse(frame)
             style = self._style
             self._size = (size[0], size[1])
-            self._overlay = VideoOverlay(self._size, style.names, style.palette, style.alpha)
+            is_yuv = pyav() is not None and _pixel_format(self._path) == "yuv420p"
+            kind = YuvOverlay if is_yuv and YuvOverlay.fits(self._size) else VideoOverlay
+            self._overlay = kind(self._size, style.names, style.palette, style.alpha)
+        if isinstance(self._overlay, YuvOverlay):
+            return self._overlay.draw(frame, answer.class_ids)
         return self._overlay.draw(frame.image, answer.class_ids)
 
     def _end_or_refuse(self, frame: Frame) -> None:
@@ -122,13 +131,13 @@ class Video:
             )
         self._end()
 
-    def _begin(self, frame: Frame, picture: np.ndarray) -> None:
+    def _begin(self, frame: Frame, picture: Any) -> None:
         path = self._next_path()
         self._temporary = self._open.enter_context(replacing(path))
         self._began = frame.time if self._style.segment else 0.0
         make = _OpenCvWriter if pyav() is None else _AvWriter
         audio = None if self._style.segment else self._source.audio
-        self._writer = make(self._temporary, path, picture.shape, self._source.fps, audio)
+        self._writer = make(self._temporary, path, picture, self._source.fps, audio)
         self.files.append(path)
 
     def _next_path(self) -> Path:
@@ -162,10 +171,15 @@ class Video:
         self._open.__exit__(type(error), error, error.__traceback__)
 
 
-class _AvWriter:
-    """A video file by PyAV."""
+def _pixel_format(path: Path) -> str:
+    return "yuvj420p" if CODECS[path.suffix.lower()][0] == "mjpeg" else "yuv420p"
 
-    def __init__(self, temporary: Path, path: Path, shape, fps: float | None, audio: Path | None):
+
+class _AvWriter:
+    """A video file by PyAV, of pictures that are all like the first one: RGB, or
+    `av.VideoFrame`s."""
+
+    def __init__(self, temporary: Path, path: Path, first, fps: float | None, audio: Path | None):
         av = pyav()
         self._path = path
         suffix = path.suffix.lower()
@@ -179,14 +193,18 @@ class _AvWriter:
             self._stream = self._file.add_stream(codec, rate=rate, options=options)
         except (av.error.FFmpegError, ValueError) as error:
             raise UserError(f"{path}: PyAV cannot write such a video here ({error})") from error
-        self._stream.height, self._stream.width = shape[:2]
-        self._stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        if isinstance(first, np.ndarray):
+            self._stream.height, self._stream.width = first.shape[:2]
+        else:
+            self._stream.height, self._stream.width = first.height, first.width
+            take_colours(self._stream.codec_context, first)
+        self._stream.pix_fmt = _pixel_format(path)
         self._stream.codec_context.time_base = self._step or CLOCK
         self._last = -1
-        self._picture: np.ndarray | None = None
+        self._picture: Any = None
         self._sound = _Sound(audio, self._file, path) if audio else None
 
-    def write(self, picture: np.ndarray, time: float) -> None:
+    def write(self, picture: Any, time: float) -> None:
         at = round(time / self._stream.codec_context.time_base)
         if self._step is None:
             self._encode(picture, max(at, self._last + 1))
@@ -196,7 +214,7 @@ class _AvWriter:
                 self._encode(self._picture, self._last + 1)
             if at > self._last:
                 self._encode(picture, at if self._picture is not None else 0)
-            self._picture = picture.copy()
+            self._picture = picture.copy() if isinstance(picture, np.ndarray) else picture
         if self._sound:
             self._sound.copy_until(time)
 
@@ -214,8 +232,10 @@ class _AvWriter:
     def _time_base(self) -> Fraction:
         return self._step or CLOCK
 
-    def _encode(self, picture: np.ndarray, at: int) -> None:
-        frame = pyav().VideoFrame.from_ndarray(picture, format="rgb24")
+    def _encode(self, picture: Any, at: int) -> None:
+        frame = picture
+        if isinstance(picture, np.ndarray):
+            frame = pyav().VideoFrame.from_ndarray(picture, format="rgb24")
         frame.pts, frame.time_base = at, self._time_base()
         self._last = at
         self._file.mux(self._stream.encode(frame))
@@ -274,12 +294,13 @@ class _Sound:
 class _OpenCvWriter:
     """A video file by OpenCV: an even rate, at which frames are repeated or left out."""
 
-    def __init__(self, temporary: Path, path: Path, shape, fps: float | None, audio: Path | None):
+    def __init__(self, temporary: Path, path: Path, first, fps: float | None, audio: Path | None):
         cv2 = opencv()
         self._rate = _rate(path.suffix.lower(), fps)
         code = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()][2])
+        size = (first.shape[1], first.shape[0])
         with quiet_stderr():
-            self._file = cv2.VideoWriter(str(temporary), code, self._rate, (shape[1], shape[0]))
+            self._file = cv2.VideoWriter(str(temporary), code, self._rate, size)
         if not self._file.isOpened():
             raise UserError(f"{path}: OpenCV cannot write this kind of video here: try .avi")
         self._written = 0

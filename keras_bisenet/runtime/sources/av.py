@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,14 +85,14 @@ class VideoFile(Source):
         number, last, start = 0, -1.0, None
         step = 1 / (self.fps or 30.0)
         with _container(self.name) as container:
-            for at, image in _decoded(container, self.name, self._options.rotate):
+            for at, image, decoded in _decoded(container, self.name, self._options.rotate):
                 if start is None:
                     start = _start(container, at or 0.0)
                 at = last + step if at is None else at - start
                 if at <= last:  # damaged timestamps: a video's must rise
                     at = last + step
                 last, number = at, number + 1
-                yield Frame(f"frame_{number:06d}", image, at, time.monotonic())
+                yield Frame(f"frame_{number:06d}", image, at, time.monotonic(), decoded)
         if number == 0:
             raise UserError(f"{self.name}: no frame could be read from it")
         if self.length and number < 0.9 * self.length:
@@ -132,19 +133,20 @@ class Stream(Source):
     def _images(self) -> Iterator[np.ndarray]:
         container, self._container = self._container or self._open(), None
         with container:
-            for _, image in _decoded(container, self.name, self._options.rotate):
+            for _, image, _ in _decoded(container, self.name, self._options.rotate):
                 yield image
 
     def _frames(self) -> Iterator[Frame]:
         start: float | None = None
-        for number, (at, image) in enumerate(
+        for number, (at, image, decoded) in enumerate(
             _decoded(self._container, self.name, self._options.rotate)
         ):
             if self._closed.is_set():
                 return
             at = number / (self.fps or 30.0) if at is None else at
             start = at if start is None else start
-            yield Frame(f"frame_{number + 1:06d}", image, at - start, time.monotonic())
+            name = f"frame_{number + 1:06d}"
+            yield Frame(name, image, at - start, time.monotonic(), decoded)
 
 
 def _container(name: str, **options):
@@ -173,8 +175,9 @@ def _start(container, first: float) -> float:
     return first if container.start_time is None else container.start_time / 1e6
 
 
-def _decoded(container, name: str, rotate: int) -> Iterator[tuple[float | None, np.ndarray]]:
-    """Each frame's time in seconds and its image, as far as the file can be read."""
+def _decoded(container, name: str, rotate: int) -> Iterator[tuple[float | None, np.ndarray, Any]]:
+    """Each frame's time in seconds, its image, and as `Frame.decoded` has it, as far as the file
+    can be read."""
     av = pyav()
     stream = _video_stream(container, name)
     stream.thread_type = "AUTO"
@@ -197,8 +200,8 @@ def _decoded(container, name: str, rotate: int) -> Iterator[tuple[float | None, 
                 return
             continue
         for frame in frames:
-            image = frame.to_ndarray(format="rgb24")
-            yield frame.time, turned(image, rotate - round(_rotation(frame)))
+            image, turn = frame.to_ndarray(format="rgb24"), rotate - round(_rotation(frame))
+            yield frame.time, turned(image, turn), frame if turn % 360 == 0 else None
 
 
 def _rotation(frame) -> float:

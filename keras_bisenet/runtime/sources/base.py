@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,12 +24,15 @@ class Frame:
         image: RGB uint8 [h, w, 3].
         time: Seconds from the source's start: a video's own timestamp, or when a camera gave it.
         captured: When it arrived, by `time.monotonic()`.
+        decoded: The same picture as an `av.VideoFrame`, where it was decoded from a video and
+            not turned: a sink may draw in the video's own colours.
     """
 
     name: str
     image: np.ndarray
     time: float
     captured: float
+    decoded: Any = None
 
 
 @dataclass(frozen=True)

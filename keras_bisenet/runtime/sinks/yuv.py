@@ -1,0 +1,118 @@
+"""Overlays drawn in YUV 4:2:0, as videos are coded: half as many values as RGB has, and no way
+there and back for a frame that was decoded from a video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from keras_bisenet.imaging.drawing import Palette, VideoOverlay
+from keras_bisenet.runtime.sources.av import pyav
+from keras_bisenet.runtime.sources.base import Frame
+
+SMPTE170M = 6
+"""FFmpeg's number for the colours that RGB becomes by default, those of BT.601."""
+
+LIMITED, FULL = 1, 2
+"""FFmpeg's numbers for luma from 16 to 235, and from 0 to 255."""
+
+STEPS = (1, 2, 2)
+"""How many of the picture's pixels a value of Y, U and V stands for, along each axis."""
+
+
+class YuvOverlay:
+    """`VideoOverlay` for a video that is coded as yuv420p: the same picture, up to rounding.
+
+    Args:
+        size: (height, width) of the frames, both of them even.
+        names: Every class's name.
+        palette: Every class's colour.
+        alpha: How strongly the overlay covers the image.
+
+    Attributes:
+        shape: (height, width) of the pictures, with their legend.
+    """
+
+    def __init__(
+        self, size: tuple[int, int], names: Sequence[str], palette: Palette, alpha: float = 0.5
+    ):
+        self._size, self._palette = size, palette
+        self._overlay = VideoOverlay(size, names, palette, alpha)
+        self.shape = self._overlay.canvas.shape[:2]
+        self._kept = round((1 - alpha) * 256)  # of a pixel, in 256ths
+        self._colours: int | None = None
+        self._work = [np.empty((size[0] // s, size[1] // s), np.uint16) for s in STEPS]
+
+    @staticmethod
+    def fits(size: tuple[int, int]) -> bool:
+        """Whether frames of that size can be drawn: a value of U and V is of 2x2 pixels."""
+        return size[0] % 2 == size[1] % 2 == 0
+
+    def draw(self, frame: Frame, ids: np.ndarray) -> Any:
+        """The picture with its legend, as an `av.VideoFrame`."""
+        picture = _decoded_yuv(frame) or _yuv_of(frame.image, "yuv420p", SMPTE170M)
+        colours_changed = picture.colorspace != self._colours
+        if colours_changed:
+            self._set_colours(picture.colorspace)
+        if self._overlay.draw_legend(ids) or colours_changed:
+            legend = self._overlay.canvas[self._size[0] :]
+            self._legend = _planes(_yuv_of(legend, "yuv420p", picture.colorspace))
+        drawn = pyav().VideoFrame(self.shape[1], self.shape[0], "yuv420p")
+        take_colours(drawn, picture)
+        for source, out, legend, table, step, work in zip(
+            _planes(picture), _planes(drawn), self._legend, self._tables, STEPS, self._work
+        ):
+            height, width = self._size[0] // step, self._size[1] // step
+            np.multiply(source[:height, :width], self._kept, out=work, dtype=np.uint16)
+            work += 128
+            work >>= 8
+            mask = Image.fromarray(np.ascontiguousarray(ids[::step, ::step])).point(table)
+            np.add(work, np.asarray(mask), out=out[:height, :width], casting="unsafe")
+            out[height:] = legend
+            out[:height, width:] = legend[0, 0]  # where the legend is wider: its background
+        return drawn
+
+    def _set_colours(self, colours: int) -> None:
+        """What each class adds to a pixel's Y, U and V."""
+        table = np.zeros((1, 256, 3), np.uint8)
+        table[0, : len(self._palette)] = self._palette
+        planes = _planes(_yuv_of(table, "yuv444p", colours))
+        share = 1 - self._kept / 256
+        self._tables = [np.round(share * plane[0, :256]).astype(int).tolist() for plane in planes]
+        self._colours = colours
+
+
+def take_colours(drawn: Any, picture: Any) -> None:
+    """Says of a frame, or of an encoder, that its colours mean what those of `picture` do."""
+    for name in ("colorspace", "color_range", "color_primaries", "color_trc"):
+        value = getattr(picture, name, None)
+        if value is not None and hasattr(drawn, name):
+            setattr(drawn, name, int(value))
+
+
+def _decoded_yuv(frame: Frame) -> Any:
+    """The frame as it was decoded, where that is yuv420p."""
+    picture = frame.decoded
+    if picture is None or picture.format.name != "yuv420p" or int(picture.color_range) == FULL:
+        return None
+    return picture
+
+
+def _yuv_of(image: np.ndarray, kind: str, colours: int) -> Any:
+    """An RGB image as an `av.VideoFrame` of that pixel format, by FFmpeg's swscale."""
+    rgb = pyav().VideoFrame.from_ndarray(image, format="rgb24")
+    rgb.colorspace = colours
+    yuv = rgb.reformat(format=kind)
+    yuv.colorspace, yuv.color_range = colours, LIMITED
+    return yuv
+
+
+def _planes(picture: Any) -> list[np.ndarray]:
+    """Y, U and V of a frame, to read or to write: uint8 [height, at least width]."""
+    return [
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        for plane in picture.planes
+    ]
