@@ -98,6 +98,14 @@ def parse(arguments) -> argparse.Namespace:
     parser.add_argument(
         "--delegate", metavar="NAME", help="edgetpu, or the path of a TFLite delegate's library"
     )
+    parser.add_argument(
+        "--delegate-option",
+        type=name_and_value,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="tell the delegate's library, for instance device=usb; can be repeated",
+    )
     parser.add_argument("--runtime", choices=RUNTIMES, help="[the first that is installed]")
     parser.add_argument(
         "--threads", type=natural, metavar="N", help="CPU threads  [all, 4 at most]"
@@ -122,6 +130,8 @@ def parse(arguments) -> argparse.Namespace:
     for name in ("threads", "inputs"):
         if getattr(options, name) == 0:
             parser.error(f"--{name} 0: choose 1 or more")
+    if options.delegate_option and not options.delegate:
+        parser.error("--delegate-option goes with --delegate")
     return options
 
 
@@ -129,6 +139,13 @@ def natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
+
+
+def name_and_value(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not name or not sign:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 # === The check ===
@@ -145,7 +162,9 @@ def check(options) -> dict:
         golden[name] = golden[name][: options.inputs]
     name, runtime = load_runtime(options.runtime)
     threads = options.threads or default_threads()
-    chosen = open_interpreter(runtime, content, threads, options.delegate)
+    told = dict(options.delegate_option)
+    warn_of_idleness(runtime, content, threads, options.model, options.delegate, told)
+    chosen = open_interpreter(runtime, content, threads, options.delegate, told)
     comparisons = []
     if not options.delegate:
         reference = open_reference(runtime, content, threads)
@@ -365,8 +384,8 @@ def version(name: str) -> str:
         return ""
 
 
-def open_interpreter(runtime, content: bytes, threads: int, delegate=None, **more):
-    delegates = [load_delegate(runtime, delegate)] if delegate else None
+def open_interpreter(runtime, content: bytes, threads: int, delegate=None, told=None, **more):
+    delegates = [load_delegate(runtime, delegate, told)] if delegate else None
     try:
         interpreter = runtime.Interpreter(
             model_content=content, num_threads=threads, experimental_delegates=delegates, **more
@@ -389,7 +408,25 @@ def open_reference(runtime, content: bytes, threads: int):
     return open_interpreter(runtime, content, threads, **kernels)
 
 
-def load_delegate(runtime, name: str):
+def warn_of_idleness(runtime, content, threads, model: Path, delegate, told) -> None:
+    """Says that a delegate takes no operator, which a runtime passes over without a word."""
+    if not delegate or EDGETPU_OPERATOR in content:  # which nothing else could run
+        return
+    # Without the runtime's own delegate (XNNPACK), what is taken is this one's.
+    kernels = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    probe = open_interpreter(
+        runtime, content, threads, delegate, told, experimental_op_resolver_type=kernels
+    )
+    operators = probe._get_ops_details()  # no public call tells
+    if not any(operator["op_name"].startswith("DELEGATE") for operator in operators):
+        print(
+            f"Warning: {model}: the delegate {delegate} took none of its operators, so all of it "
+            "runs on the CPU: see which it takes, and in which precision",
+            file=sys.stderr,
+        )
+
+
+def load_delegate(runtime, name: str, told=None):
     library = name
     if name == "edgetpu":
         library = EDGETPU_LIBRARIES.get(sys.platform, "libedgetpu.so.1")
@@ -401,7 +438,7 @@ def load_delegate(runtime, name: str):
     except (OSError, AttributeError) as error:
         raise Failure(f"delegate {name}: cannot use {library}: {error}") from error
     try:
-        return runtime.load_delegate(library)
+        return runtime.load_delegate(library, told or {})
     except (ValueError, RuntimeError) as error:  # libedgetpu does not say why
         raise Failure(
             f"delegate {name}: {library} does not start ({' '.join(str(error).split())}): see that "

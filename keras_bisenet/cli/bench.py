@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 import numpy as np
 
-from keras_bisenet.cli.options import DELEGATE, SIZE
+from keras_bisenet.cli.options import SIZE, delegate_options
 from keras_bisenet.files import check_output, write_json
 from keras_bisenet.imaging.reading import read_image
 from keras_bisenet.runtime.bench import cpu_name, measure, synthetic_image
@@ -33,10 +33,10 @@ ROWS = {"invoke": "network alone", "total": "image to mask"}
     "--warmup", type=click.IntRange(0), default=5, show_default=True, help="Runs before those."
 )
 @click.option("--size", type=SIZE, help="Height x width, for files whose input has open sides.")
-@click.option("--delegate", metavar=DELEGATE, help="Edge TPU, or a TFLite delegate library.")
+@delegate_options
 @click.option("--image", metavar="FILE", help="The image to segment.  [default: a generated one]")
 @click.option("--json", "json_file", metavar="FILE", help="Also write the figures for programs.")
-def command(models, threads, runs, warmup, size, delegate, image, json_file):
+def command(models, threads, runs, warmup, size, image, json_file, delegate, delegate_options):
     """Measure the latency of .tflite files on this machine, in milliseconds.
 
     `network alone` is the interpreter's invoke; `image to mask` adds what goes before and
@@ -47,7 +47,10 @@ def command(models, threads, runs, warmup, size, delegate, image, json_file):
         check_output(json_file, "--json")
     picture = read_image(image) if image else None
     segmenters = [
-        Segmenter(model, threads=threads, delegate=delegate, size=size) for model in models
+        Segmenter(
+            model, threads=threads, delegate=delegate, delegate_options=delegate_options, size=size
+        )
+        for model in models
     ]
     pictures = [
         synthetic_image(segmenter.info.size) if picture is None else picture
@@ -61,6 +64,7 @@ def command(models, threads, runs, warmup, size, delegate, image, json_file):
         "machine": platform.machine(),
         "threads": threads or default_threads(),
         "delegate": delegate,
+        "delegate_options": delegate_options,
         "runs": runs,
         "warmup": warmup,
         "unit": "ms",

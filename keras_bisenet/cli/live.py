@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from keras_bisenet.cli.options import DELEGATE, DURATION, SIZE
+from keras_bisenet.cli.options import DURATION, SIZE, delegate_options
 from keras_bisenet.cli.run import model_and_source_of, source_options
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.progress import status_line
@@ -50,7 +50,7 @@ from keras_bisenet.runtime.systemd import Watchdog, unit
 @source_options
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: CPUs, at most 4]")
 @click.option("--size", type=SIZE, help="Height x width, for a file whose input has open sides.")
-@click.option("--delegate", metavar=DELEGATE, help="Edge TPU, or a TFLite delegate library.")
+@delegate_options
 @click.option("--print-unit", is_flag=True, help="Print a systemd unit that runs this, and end.")
 def command(
     model_and_source,
@@ -63,8 +63,9 @@ def command(
     rotate,
     threads,
     size,
-    delegate,
     print_unit,
+    delegate,
+    delegate_options,
 ):
     """Segment SOURCE and show it on a page: the camera's picture, the answer over it.
 
@@ -87,7 +88,9 @@ def command(
     source = open_source(source_name, SourceOptions(camera_size, fps, int(rotate), None))
     if not source.live:
         source = Repeated(source)
-    segmenter = Segmenter(model, threads=threads, delegate=delegate, size=size)
+    segmenter = Segmenter(
+        model, threads=threads, delegate=delegate, delegate_options=delegate_options, size=size
+    )
     info, statistics, stop = segmenter.info, Statistics(), threading.Event()
     view = View(Style(info.names, info.palette))
     plural = "thread" if (threads or default_threads()) == 1 else "threads"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -72,8 +73,53 @@ class Duration(click.ParamType):
 SIZE = Size()
 CAMERA_SIZE = CameraSize()
 DURATION = Duration()
-DELEGATE = "edgetpu[:DEVICE]|PATH"
 TARGET = click.Choice(list(TARGETS))
+
+
+class DelegateOption(click.ParamType):
+    """`NAME=VALUE`: something that a delegate's library is told."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        name, sign, text = value.partition("=")
+        if not name or not sign:
+            self.fail(f"{value!r} is not NAME=VALUE, such as Performance=Low", param, ctx)
+        return name, text
+
+
+def delegate_options(command):
+    """The options that name an accelerator. The command gets `delegate`, and `delegate_options`,
+    a dict."""
+
+    @functools.wraps(command)
+    def with_dict(*args, delegate, delegate_option, **others):
+        if delegate_option and not delegate:
+            raise UsageError("--delegate-option goes with --delegate")
+        names = [name for name, _ in delegate_option]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise UsageError(f"--delegate-option {twice}: given twice")
+        options = dict(delegate_option)
+        return command(*args, delegate=delegate, delegate_options=options, **others)
+
+    for option in (
+        click.option(
+            "--delegate-option",
+            type=DelegateOption(),
+            multiple=True,
+            help="Tell the delegate's library, for instance Performance=Low. Can be repeated.",
+        ),
+        click.option(
+            "--delegate",
+            metavar="edgetpu[:DEVICE]|PATH",
+            help="Edge TPU, or a TFLite delegate library.",
+        ),
+    ):
+        with_dict = option(with_dict)
+    return with_dict
 
 
 def configuration_options(kind: type) -> Callable:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from keras_bisenet.cli.options import CAMERA_SIZE, DELEGATE, DURATION, SIZE
+from keras_bisenet.cli.options import CAMERA_SIZE, DURATION, SIZE, delegate_options
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.imaging.drawing import class_shares, share_text
 from keras_bisenet.pretrained import pretrained_model
@@ -75,7 +75,7 @@ def source_options(command):
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: CPUs, at most 4]")
 @click.option("--size", type=SIZE, help="Height x width, for a file whose input has open sides.")
-@click.option("--delegate", metavar=DELEGATE, help="Edge TPU, or a TFLite delegate library.")
+@delegate_options
 @click.option(
     "--reference",
     is_flag=True,
@@ -92,8 +92,9 @@ def command(
     segment,
     threads,
     size,
-    delegate,
     reference,
+    delegate,
+    delegate_options,
 ):
     """Segment SOURCE with MODEL, a .tflite file, and draw the result.
 
@@ -112,7 +113,14 @@ def command(
     """
     model, source_name = model_and_source_of(model_and_source)
     source = open_source(source_name, SourceOptions(camera_size, fps, int(rotate), PATIENCE))
-    segmenter = Segmenter(model, threads=threads, delegate=delegate, reference=reference, size=size)
+    segmenter = Segmenter(
+        model,
+        threads=threads,
+        delegate=delegate,
+        delegate_options=delegate_options,
+        reference=reference,
+        size=size,
+    )
     info = segmenter.info
     sink = open_sink(out, source, Style(info.names, info.palette, output, alpha, segment))
 

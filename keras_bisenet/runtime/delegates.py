@@ -10,12 +10,13 @@ release, and its packages go with ai-edge-litert.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,27 +50,32 @@ class Delegate:
     is_edgetpu: bool = False
 
     @classmethod
-    def named(cls, name: str) -> Delegate:
+    def named(cls, name: str, options: Mapping[str, str] | None = None) -> Delegate:
         """The delegate that `edgetpu`, `edgetpu:DEVICE` or a library's path names.
 
-        DEVICE is `usb` or `pci`, a number from 0 on, or both: `usb:1`.
+        DEVICE is `usb` or `pci`, a number from 0 on, or both: `usb:1`. Its library is told the
+        `options` as they are; what they mean, it alone knows.
 
         Raises:
-            UsageError: When the device makes no sense.
+            UsageError: When the device makes no sense, or is named twice.
         """
+        given = dict(options or {})
         kind, _, device = name.partition(":")
         if kind == "edgetpu":
             if name != kind and not re.fullmatch(r"(usb|pci)(:\d+)?|\d+", device):
                 raise UsageError(
                     f"--delegate {name}: the device is usb, pci, a number, or both: edgetpu:usb:0"
                 )
-            options = {"device": f":{device}" if device.isdigit() else device} if device else {}
+            if device and "device" in given:
+                raise UsageError(f"--delegate {name}: the option device names another one")
+            if device:
+                given["device"] = f":{device}" if device.isdigit() else device
             library = EDGETPU_LIBRARIES.get(sys.platform, "libedgetpu.so.1")
-            return cls(name, library, options, is_edgetpu=True)
+            return cls(name, library, given, is_edgetpu=True)
         # A path without a slash would be looked for among the system's libraries only.
         library = os.path.abspath(name) if os.path.exists(name) else name
         is_edgetpu = os.path.basename(name).startswith(("libedgetpu", "edgetpu."))
-        return cls(name, library, is_edgetpu=is_edgetpu)
+        return cls(name, library, given, is_edgetpu=is_edgetpu)
 
     def check_library(self) -> None:
         """Looks at what a runtime takes on trust: that there is a library, and a delegate in it."""
@@ -95,6 +101,8 @@ class Delegate:
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split()) or "it gives no reason"
             cure = "see that its device is there"
+            if self.options:
+                cure += ", and that it knows " + _shown(self.options)
             if self.is_edgetpu:
                 device = self.options.get("device")
                 which = f" as {device}" if device else ""
@@ -102,6 +110,9 @@ class Delegate:
                     f"see that an Edge TPU is plugged in{which} (lsusb shows 1a6e:089a or "
                     "18d1:9302), and that this user is in the group plugdev"
                 )
+                others = {key: self.options[key] for key in self.options if key != "device"}
+                if others:
+                    cure += ", and that its library knows " + _shown(others)
             raise UserError(
                 f"delegate {self.name}: it does not start ({reason}): {cure}"
             ) from error
@@ -114,6 +125,17 @@ class Delegate:
                 "edgetpu_compiler makes NAME_edgetpu.tflite of it",
                 file.path,
             )
+
+    def warn_of_idleness(self, file: ModelFile) -> None:
+        """Says that it took no operator of a file, which it need not: a runtime goes on without."""
+        if self.is_edgetpu and not is_compiled(file):
+            return  # said by `check_file`, with the reason
+        log.warning(
+            "%s: the delegate %s took none of its operators, so all of it runs on the CPU: see "
+            "which it takes, and in which precision",
+            file.path,
+            self.name,
+        )
 
     def why_not(self, reason: str) -> str:
         """Why it could not take its part of a model, with the cure."""
@@ -137,22 +159,44 @@ def is_compiled(file: ModelFile) -> bool:
 
 
 _TRIAL = """
-import os, sys
-sys.path[:] = sys.argv[2:]
+import json, os, sys
+sys.path[:] = sys.argv[3:]
+from keras_bisenet.runtime.delegates import took_operators
 from keras_bisenet.runtime.interpreter import open_interpreter
-content = sys.stdin.buffer.read()
-open_interpreter(content, delegate=sys.argv[1], is_tried=True).invoke()
+content, options = sys.stdin.buffer.read(), json.loads(sys.argv[2])
+interpreter = open_interpreter(
+    content, delegate=sys.argv[1], delegate_options=options, is_trial=True
+)
+interpreter.invoke()
+if not took_operators(interpreter):
+    os.write(1, b"idle")
 os._exit(0)  # without a farewell: what the library does at the end is not asked here
 """
+
+
+def took_operators(interpreter: Any) -> bool:
+    """Whether a delegate runs any part of the model, the runtime's own (XNNPACK) counted."""
+    try:
+        operators = interpreter._get_ops_details()
+    except AttributeError:  # no public call tells; a runtime that lacks this one tells nothing
+        return True
+    return any(operator["op_name"].startswith("DELEGATE") for operator in operators)
+
+
+def _shown(options: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in options.items())
 
 
 def try_out(delegate: Delegate, file: ModelFile) -> None:
     """Runs a first inference in a process of its own, which alone ends should it crash.
 
+    Warns where the delegate took no operator.
+
     Raises:
         UserError: When it crashes, or does not come back.
     """
-    command = [sys.executable, "-c", _TRIAL, delegate.name, *sys.path]
+    options = json.dumps(delegate.options)
+    command = [sys.executable, "-c", _TRIAL, delegate.library, options, *sys.path]
     cure = "see that its library was made for this runtime"
     if delegate.is_edgetpu:
         cure = (
@@ -163,7 +207,7 @@ def try_out(delegate: Delegate, file: ModelFile) -> None:
         done = subprocess.run(
             command,
             input=file.data,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=TRIAL_SECONDS,
         )
@@ -178,6 +222,8 @@ def try_out(delegate: Delegate, file: ModelFile) -> None:
             f"delegate {delegate.name}: it crashes at its first inference ({name}): {cure}"
         )
     # Any other failure is no crash: it will be met again here, and told.
+    if done.returncode == 0 and done.stdout.endswith(b"idle"):
+        delegate.warn_of_idleness(file)
 
 
 def guarded(invoke: Callable[[], None], delegate: str | None, path: str) -> None:

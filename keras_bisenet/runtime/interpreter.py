@@ -12,6 +12,7 @@ import importlib.util
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -32,9 +33,10 @@ def open_interpreter(
     *,
     threads: int | None = None,
     delegate: str | None = None,
+    delegate_options: Mapping[str, str] | None = None,
     reference: bool = False,
     preserve_all_tensors: bool = False,
-    is_tried: bool = False,
+    is_trial: bool = False,
 ):
     """An interpreter with its tensors allocated, ready for `set_tensor` and `invoke`.
 
@@ -43,12 +45,14 @@ def open_interpreter(
         threads: CPU threads. None takes `default_threads()`.
         delegate: "edgetpu" for a Coral Edge TPU, "edgetpu:DEVICE" for one of several (`usb`,
             `pci`, `0`, `usb:0`), or the path of a TFLite delegate's library.
+        delegate_options: What the delegate's library is told, by name.
         reference: Takes TFLite's portable reference kernels, which answer an 8-bit model with
             the same bytes in every runtime and on every processor, and are some 40 times slower.
             The kernels that runtimes choose otherwise round differently in the last bit.
         preserve_all_tensors: Keeps the tensors inside the network readable after `invoke`.
-        is_tried: Whether the delegate is known not to crash. Else that is tried first, in a
-            process of its own.
+        is_trial: Whether this is the trial that a delegate is put to first, in a process of its
+            own, which it may crash. The runtime's own delegate (XNNPACK) is left out there, so
+            that what is taken is the accelerator's.
 
     Returns:
         The `Interpreter` of the installed runtime.
@@ -60,16 +64,18 @@ def open_interpreter(
     """
     name, runtime = _runtime()
     file = read_model_file(model)
-    accelerator = Delegate.named(delegate) if delegate else None
+    accelerator = Delegate.named(delegate, delegate_options) if delegate else None
     delegates = None
     if accelerator:
         accelerator.check_library()
-        if not is_tried:
+        if not is_trial:
             accelerator.check_file(file)
             try_out(accelerator, file)  # before: a device serves one process at a time
         with _quiet():
             delegates = [accelerator.load(runtime)]
     kernels = runtime.OpResolverType.BUILTIN_REF if reference else runtime.OpResolverType.AUTO
+    if is_trial:
+        kernels = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         with _quiet(), warnings.catch_warnings():
             # The runtime warns that keeping all tensors takes memory, which is what was asked.

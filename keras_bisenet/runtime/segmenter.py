@@ -6,7 +6,7 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +74,7 @@ class Segmenter:
         model: A `.tflite` file, its content, or the file as read.
         threads: CPU threads. None takes one per CPU, four at most.
         delegate: "edgetpu", "edgetpu:DEVICE", or the path of a TFLite delegate's library.
+        delegate_options: What the delegate's library is told, by name.
         reference: Takes the reference kernels: slow, but the same bytes everywhere.
         size: (height, width) of the input of a file whose input has open sides.
 
@@ -96,12 +97,17 @@ class Segmenter:
         *,
         threads: int | None = None,
         delegate: str | None = None,
+        delegate_options: Mapping[str, str] | None = None,
         reference: bool = False,
         size: tuple[int, int] | None = None,
     ):
         self.file, self._delegate = read_model_file(model), delegate
         self._interpreter = open_interpreter(
-            self.file, threads=threads, delegate=delegate, reference=reference
+            self.file,
+            threads=threads,
+            delegate=delegate,
+            delegate_options=delegate_options,
+            reference=reference,
         )
         self._set_size(size)
         self.info = ModelInfo.read(self.file, self._interpreter)

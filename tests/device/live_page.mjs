@@ -5,14 +5,17 @@ import { createRequire } from "node:module";
 const [url, executablePath, library, screenshots] = process.argv.slice(2);
 const { chromium } = createRequire(`${library}/package.json`)("playwright-core");
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
-const seen = { errors: [], requests: [] };
+const seen = { errors: [], requests: [], methods: new Set() };
 
 async function open(options) {
   const context = await browser.newContext({ acceptDownloads: true, ...options });
   const page = await context.newPage();
   page.on("console", (line) => { if (line.type() === "error") seen.errors.push(line.text()); });
   page.on("pageerror", (error) => seen.errors.push(String(error)));
-  page.on("request", (request) => seen.requests.push(request.url()));
+  page.on("request", (request) => {
+    seen.requests.push(request.url());
+    seen.methods.add(request.method());
+  });
   await page.goto(url);
   await page.waitForFunction(() => document.querySelector("#picture").width > 16, null, { timeout: 20000 });
   await page.waitForFunction(() => document.querySelectorAll("#classes li").length > 0);
@@ -76,4 +79,4 @@ for (const [name, options] of Object.entries({
   await other.context().close();
 }
 await browser.close();
-console.log(JSON.stringify(seen));
+console.log(JSON.stringify({ ...seen, methods: [...seen.methods] }));

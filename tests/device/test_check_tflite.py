@@ -330,6 +330,26 @@ def test_an_edge_tpu_that_is_not_there(check, standin, monkeypatch, tmp_path):
         assert error.startswith(f"Error: {what}") and error.count("\n") == 1
 
 
+def test_a_delegate_is_told_its_options(check, standin, monkeypatch, tmp_path):
+    model = tmp_path / "model_edgetpu.tflite"
+    write_with_golden(tmp_path / "model.tflite", tiny_model(SIZE))
+    model.write_bytes(compiled(tiny_model(SIZE)))
+    monkeypatch.setenv("STANDIN_RECORD", str(tmp_path / "record"))
+    told = ("--delegate-option", "device=usb:1", "--delegate-option", "Performance=Low")
+    code, _, error = check(model, "--delegate", standin.library, *told, "--repeat", 0)
+    assert (code, error) == (0, "")
+    lines = (tmp_path / "record").read_text().splitlines()
+    assert lines[0] == "create device=usb:1 Performance=Low"
+
+
+def test_a_delegate_that_takes_no_operator_is_told(check, standin, tmp_path):
+    model, library = tmp_path / "model.tflite", tmp_path / "accelerator.so"
+    write_with_golden(model, tiny_model(SIZE))
+    library.write_bytes(standin.library.read_bytes())
+    code, _, error = check(model, "--delegate", library, "--repeat", 0)
+    assert code == 0 and error.startswith(f"Warning: {model}: the delegate {library} took none of")
+
+
 def test_bad_usage(check, refusal, model):
     for arguments in (
         (),
@@ -337,6 +357,8 @@ def test_bad_usage(check, refusal, model):
         (model, "--threads", "0"),
         (model, "--inputs", "0"),
         (model, "--runtime", "onnx"),
+        (model, "--delegate-option", "a=b"),
+        (model, "--delegate", "edgetpu", "--delegate-option", "Low"),
         (model, model),
     ):
         code, line = refusal(*arguments)

@@ -1,5 +1,6 @@
 """`--delegate edgetpu` and what can go wrong with it, on a stand-in for the library."""
 
+import json
 import os
 import re
 import subprocess
@@ -63,6 +64,87 @@ def test_an_edge_tpu_answers_and_is_told_which_it_is(files, standin, name, devic
     created = [line for line in (files / "record").read_text().splitlines() if "create" in line]
     assert len(created) == 2  # the trial, and the work
     assert all((f"device={device}" in line) is (device is not None) for line in created)
+
+
+def test_options_reach_the_library(files, standin):
+    """Those of its trial as well; `device` may be among them."""
+    options = ["--delegate-option", "Performance=Low", "--delegate-option", "device=usb:1"]
+    done = run(files, standin, "--delegate", "edgetpu", *options, record=files / "record")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    created = [line for line in (files / "record").read_text().splitlines() if "create" in line]
+    assert created == ["create Performance=Low device=usb:1"] * 2
+    # Any other delegate, from the library: a value may hold anything, an equals sign too.
+    done = run(
+        files,
+        standin,
+        *("--delegate", standin.library, "--delegate-option", "path=/a b=c"),
+        record=files / "other",
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert (files / "other").read_text().count("create path=/a b=c\n") == 2
+
+
+def test_options_through_bench_and_python(files, standin, monkeypatch):
+    monkeypatch.setenv("STANDIN_RECORD", str(files / "record"))
+    delegate = ["--delegate", str(standin.library), "--delegate-option", "Performance=Max"]
+    words = ["bench", str(files / "model_edgetpu.tflite"), "--runs", "1", *delegate]
+    result = CliRunner().invoke(main, [*words, "--json", str(files / "bench.json")])
+    assert result.exit_code == 0, result.output
+    assert json.loads((files / "bench.json").read_text())["delegate_options"] == {
+        "Performance": "Max"
+    }
+    model, library = files / "model_edgetpu.tflite", str(standin.library)
+    Segmenter(model, delegate=library, delegate_options={"Usb.AlwaysDfu": "True"})
+    created = [line for line in (files / "record").read_text().splitlines() if "create" in line]
+    assert created == ["create Performance=Max"] * 2 + ["create Usb.AlwaysDfu=True"] * 2
+
+
+def test_options_that_make_no_sense(files):
+    model, scene = str(files / "model_edgetpu.tflite"), str(files / "scene.png")
+    for words, message in (
+        (["--delegate-option", "a=b"], "--delegate-option goes with --delegate"),
+        (["--delegate", "edgetpu", "--delegate-option", "Low"], "'Low' is not NAME=VALUE"),
+        (["--delegate", "edgetpu", "--delegate-option", "=Low"], "'=Low' is not NAME=VALUE"),
+        (["--delegate", "edgetpu"] + ["--delegate-option", "a=b"] * 2, "a: given twice"),
+    ):
+        for command in (
+            ["run", model, scene, "-o", "x.png"],
+            ["live", model, "0"],
+            ["bench", model],
+        ):
+            result = CliRunner().invoke(main, [*command, *words])
+            assert result.exit_code == 2 and message in result.output, result.output
+    with pytest.raises(UsageError, match="edgetpu:usb: the option device names another one"):
+        Delegate.named("edgetpu:usb", {"device": "pci"})
+
+
+def test_an_option_that_the_library_refuses(files, standin):
+    options = ["--delegate-option", "Performance=Fast"]
+    said = one_line(run(files, standin, "--delegate", "edgetpu:usb", *options, no_device=1))
+    assert "plugged in as usb (" in said and said.endswith(
+        "and that its library knows Performance=Fast\n"
+    )
+    said = one_line(run(files, standin, "--delegate", files / "any.so", *options, no_device=1))
+    assert "cannot load" in said
+    (files / "any.so").write_bytes(standin.library.read_bytes())
+    said = one_line(run(files, standin, "--delegate", files / "any.so", *options, no_device=1))
+    assert said.endswith("see that its device is there, and that it knows Performance=Fast\n")
+
+
+@pytest.mark.parametrize("kernels", [[], ["--reference"]])
+def test_any_delegate_that_takes_no_operator_is_told(files, standin, kernels):
+    """The runtime's own delegate, XNNPACK, takes all of it then, and is not to be mistaken."""
+    (files / "accelerator.so").write_bytes(standin.library.read_bytes())
+    words = ["--delegate", str(files / "accelerator.so"), *kernels]
+    done = run(files, standin, *words, model="model.tflite")
+    assert done.returncode == 0 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"Warning: {files / 'model.tflite'}: the delegate ")
+    assert "accelerator.so took none of its operators, so all of it runs on the CPU" in done.stderr
+    mask = np.asarray(Image.open(files / "out.png"))
+    np.testing.assert_array_equal(mask, class_of(np.asarray(Image.open(files / "scene.png"))))
+    # One that takes what it can is not told of.
+    done = run(files, standin, *words)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
 def test_devices_that_make_no_sense():

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from test_live_sources import Numbered
@@ -56,6 +57,10 @@ def test_the_page_shows_the_camera_and_its_controls_work():
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     assert seen["errors"] == []
+    # What the controls do, they do in the browser: nothing is asked of the server for it.
+    assert seen["methods"] == ["GET"]
+    paths = {urlsplit(url).path for url in seen["requests"] if url.startswith("http")}
+    assert paths <= {"/", "/live.js", "/live.css", "/frame.jpg", "/mask.png", "/status.json"}
     own = f"http://127.0.0.1:{server.server_port}/"
     assert all(url.startswith((own, "blob:", "data:")) for url in seen["requests"])
     assert len(set(seen["numbers"])) == 4 and seen["numbers"] == sorted(seen["numbers"])

@@ -192,9 +192,19 @@ def test_there_is_no_way_to_other_files(live, path):
     assert live.get(path)[0] == 404
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
 def test_nothing_can_be_changed(live, method):
-    assert live.get("/", method=method)[0] == 501
+    for path in ("/", "/frame.jpg", "/status.json", "/nowhere"):
+        status, headers, body = live.get(path, method=method)
+        assert status == 405 and headers["Allow"] == "GET, HEAD" and b"GET and HEAD alone" in body
+        assert headers["Connection"] == "close"
+    # A page of this very origin, and a body: no other answer.
+    received = live.raw(
+        f"{method} / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
+        "Sec-Fetch-Site: same-origin\r\nContent-Length: 9\r\n\r\npause=yes".encode(),
+        seconds=2.0,
+    )
+    assert received.startswith(b"HTTP/1.1 405 ") and received.count(b"HTTP/1.1") == 1
 
 
 def test_a_body_is_refused(live):

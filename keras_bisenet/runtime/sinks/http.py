@@ -6,7 +6,8 @@
     /status.json    what programs read          /metrics             the same for Prometheus
     /healthz        200, or 503 when no fresh answers come
 
-Nothing can be changed through it: there is GET and HEAD. The page pulls each picture when it
+Nothing can be changed through it: there is GET and HEAD, and any other method is 405. The page's
+controls act in the browser alone. The page pulls each picture when it
 has shown the one before, so that a slow client sees fewer, and never older ones.
 """
 
@@ -263,6 +264,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, "text/plain; charset=utf-8", b"there is no such page\n")
 
     do_HEAD = do_GET
+
+    def __getattr__(self, name: str):
+        """The base class looks a method up by its name: each that is none of the two is refused."""
+        if name.startswith("do_"):
+            return self._refuse_method
+        raise AttributeError(name)
+
+    def _refuse_method(self) -> None:
+        self.close_connection = True  # what its body says is not read
+        line = b"nothing can be changed here: GET and HEAD alone\n"
+        self._send(405, "text/plain; charset=utf-8", line, {"Allow": "GET, HEAD"})
 
     def _refusal(self) -> tuple[int, str] | None:
         """Why this request gets no answer: a status and a line; None where it gets one."""
