@@ -175,10 +175,10 @@ def import_(tool, source, out, link, skip_missing, unlabelled):
         raise UserError(f"{source}: no such file or folder")
     check_output_folder(out, "-o")
     with training_half():
-        from keras_bisenet.data.importers import IMPORTERS
+        from keras_bisenet.data.importers import read_annotations
         from keras_bisenet.data.importers.writing import write_folder
 
-        annotations = IMPORTERS[tool](source)
+        annotations = read_annotations(tool, source)
         with progress_bar("drawing", len(annotations.images)) as bar:
             done = write_folder(
                 annotations,

@@ -200,7 +200,7 @@ def read_classes_file(path: Path) -> DeclaredClasses:
         entries = _from_pbtxt(path, text)
     else:
         entries = _from_rows(path, text)
-    entries = [entry._replace(name=_as_seen(entry.name)) for entry in entries]
+    entries = [entry._replace(name=as_seen(entry.name)) for entry in entries]
     if not all(entry.name for entry in entries):
         raise UserError(f"{path}: a class without a name: name it")
     has_ids = any(entry.id is not None for entry in entries)
@@ -268,7 +268,7 @@ def _lists_files(path: Path) -> bool:
     return any(word.lower().endswith(IMAGE_SUFFIXES) for word in words)
 
 
-def _as_seen(name: str) -> str:
+def as_seen(name: str) -> str:
     """A name without what cannot be seen, in one normal form."""
     shown = "".join(c for c in name if unicodedata.category(c) != "Cf" and c != "\0")
     return unicodedata.normalize("NFC", " ".join(shown.split()))

@@ -315,6 +315,9 @@ def _named(path: Path, root: Path, names: Iterable[str], on_problem) -> tuple[Sa
     if len({*stems}) < len(stems):
         _once([Sample(Path(stem), Path(stem)) for stem in stems], path, on_problem)
     files = visible_files(images, MASK_SUFFIXES), visible_files(masks, MASK_SUFFIXES)
+    for folder, found in zip((images, masks), files):
+        if not found:
+            raise no_file(folder, IMAGE_SUFFIXES)
     return pair_listed(stems, *files, path, on_problem)
 
 

@@ -82,10 +82,19 @@ def no_file(folder: Path, suffixes: tuple[str, ...]) -> UserError:
     """The error of a folder without a file of some kinds, which says what it holds instead."""
     names = [path.suffix.lower() or path.name for path in visible_files(folder)]
     others = ", ".join(f"{count} {name}" for name, count in Counter(names).most_common(3))
+    hint = next((_NO_MASKS[name] for name in names if name in _NO_MASKS), "save them as PNG")
     return UserError(
         f"{folder}: no file here ends in {', '.join(suffixes)}"
-        + (f" (it holds {others}): save them as PNG" if others else "")
+        + (f" (it holds {others}): {hint}" if others else "")
     )
+
+
+_NO_MASKS = {
+    ".txt": "YOLO's labels are no masks: export these from where they were made",
+    ".xml": "Pascal VOC's boxes are no masks: annotate regions, or export masks",
+    ".json": "annotations become masks by keras-bisenet dataset import",
+}
+"""What lies in folders of masks and is none -> what to do."""
 
 
 def subfolder(folder: Path | None, names: Iterable[str]) -> Path | None:

@@ -51,6 +51,8 @@ COLOURS_KEPT = 4096
 """So many colours are no classes, and no more of them are remembered."""
 
 BLACK = (0, 0, 0)
+VOC_BORDER = (224, 224, 192)
+"""What Pascal VOC's palette shows 255 in: void, along the borders of objects."""
 BLACK_AND_WHITE = (0, 255)
 BACKGROUND, FOREGROUND = "background", "foreground"
 
@@ -136,12 +138,17 @@ def find_encoding(
         encoding, added = _declared_encoding(scan, declared)
         if encoding.label_map.num_classes < 2:
             on_problem(_one_class(encoding, scan, declared))
+        if encoding.colours and VOC_BORDER in {*encoding.colours.colours} - {
+            *encoding.label_map.palette,
+            *declared.ignored_colours,
+        }:
+            on_problem(_border_is_void(declared.path))
         if not added:
             if _white_is_void(encoding, scan, declared):
                 on_problem(_white_lost(declared))
             return encoding
     elif scan.in_colour or _is_by_colour(scan):
-        encoding = _encoding_of_colours(scan, directory)
+        encoding = _encoding_of_colours(scan, directory, on_problem)
     else:
         encoding = _encoding_of_ids(scan, directory)
     on_problem(
@@ -330,7 +337,8 @@ def _declared_encoding(scan: Scan, declared: DeclaredClasses) -> tuple[MaskEncod
             if len(classes) == 1 and unknown == {BLACK}:
                 return _colour_encoding((BACKGROUND, *names), (BLACK, *palette), declared), True
             if scan.in_colour or not unknown:
-                return _colour_encoding(names, palette, declared), False
+                border = unknown == {VOC_BORDER}
+                return _colour_encoding(names, palette, declared, border), False
         _refuse_two_readings(scan, declared)
         ids, added = _declared_ids(scan, declared)
         if len(ids) > len(names):
@@ -408,8 +416,10 @@ def _lacks_background(declared: DeclaredClasses, ids: tuple[int, ...], found: se
     )
 
 
-def _colour_encoding(names, palette, declared: DeclaredClasses) -> MaskEncoding:
-    void = declared.ignored_colours
+def _colour_encoding(
+    names, palette, declared: DeclaredClasses, border: bool = False
+) -> MaskEncoding:
+    void = (*declared.ignored_colours, *[VOC_BORDER] * border)
     class_ids = (*range(len(names)), *[VOID] * len(void))
     return MaskEncoding(LabelMap(names, palette), ColourMap((*palette, *void), class_ids))
 
@@ -426,6 +436,16 @@ def _white_is_void(encoding: MaskEncoding, scan: Scan, declared: DeclaredClasses
 
 def _says_what_white_is(declared: DeclaredClasses) -> bool:
     return VOID in (*declared.ignored_ids, *(each.id for each in declared.classes))
+
+
+def _border_is_void(path: Path) -> Problem:
+    return Problem(
+        "void-border",
+        "warning",
+        f"the colour {VOC_BORDER}, which Pascal VOC's masks have along borders, is void",
+        (path,),
+        "declare it there if it is a class",
+    )
 
 
 def _white_twice(scan: Scan, path: Path) -> Problem:
@@ -471,7 +491,7 @@ def _colours_missing(scan: Scan, declared: DeclaredClasses) -> Problem:
 # === Without one ===
 
 
-def _encoding_of_colours(scan: Scan, directory: Path) -> MaskEncoding:
+def _encoding_of_colours(scan: Scan, directory: Path, on_problem: OnProblem) -> MaskEncoding:
     colours = tuple(sorted(scan.colours))
     cure = f"write a classes.csv in {directory} with the colour of each class"
     if len(colours) < 2:
@@ -493,10 +513,16 @@ def _encoding_of_colours(scan: Scan, directory: Path) -> MaskEncoding:
             f"as {near[0]} and {near[1]}, as after a JPEG or a smooth resize: export them again "
             f"as PNG, or {cure}"
         )
+    void: tuple[Colour, ...] = ()
+    if VOC_BORDER in colours and {*colours} - {VOC_BORDER} <= {*pascal_palette(VOID)}:
+        on_problem(_border_is_void(directory))
+        void = (VOC_BORDER,)
+        colours = tuple(colour for colour in colours if colour != VOC_BORDER)
     names = tuple("#{:02x}{:02x}{:02x}".format(*colour) for colour in colours)
     if len(colours) == 2 and colours[0] == BLACK:
         names = BACKGROUND, FOREGROUND
-    return MaskEncoding(LabelMap(names, colours), ColourMap(colours, tuple(range(len(colours)))))
+    class_ids = (*range(len(colours)), *[VOID] * len(void))
+    return MaskEncoding(LabelMap(names, colours), ColourMap((*colours, *void), class_ids))
 
 
 def _is_red(scan: Scan) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 from keras_bisenet.cli import main
 from keras_bisenet.data import load_dataset
 from keras_bisenet.data.check import check_dataset
+from keras_bisenet.data.importers.rasterize import coco_counts, coco_rle
 
 pytest.importorskip("pycocotools")
 
@@ -138,7 +140,20 @@ def test_roboflows_first_category_stands_for_the_others(tmp_path):
     [
         ({"category_id": 9}, "no category has the id 9"),
         ({"image_id": 5}, "annotations of image 5, which is not listed"),
-        ({"segmentation": {"counts": [3]}}, "a run-length encoding without size or counts"),
+        ({"segmentation": {"counts": [3]}}, "a run-length encoding that is damaged ('size')"),
+        ({"segmentation": {"size": [48, 64], "counts": [3]}}, "counts of 3 pixels for 48x64"),
+        ({"segmentation": {"size": [48, 64], "counts": "0~"}}, "a character '~' in the counts"),
+        ({"segmentation": {"size": [48, 64], "counts": "0P"}}, "counts that end too early"),
+        ({"segmentation": {"size": [48, 64], "counts": "@@"}}, "no numbers of pixels"),
+        ({"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}, "a polygon of 7 numbers, x without y"),
+        ({"segmentation": [[1, 2, 3, 4, 5, float("nan")]]}, "a coordinate is nan, no number"),
+        ({"segmentation": [[1, 2, 3, 4, 5, 1e9]]}, "1000000000.0, far from any image"),
+        ({"segmentation": [[0.1, 0.2, 0.7, 0.4, 0.5, 0.9]]}, "all coordinates lie between 0 and 1"),
+        ({"segmentation": []}, "no shape on any image is a region (1 boxes)"),
+        ({"segmentation": [[5, 5, 7, 5, 7, 6, 5, 6]]}, "covers more than 2 pixels: annotate"),
+        ({"area": "large"}, "an area is 'large', no number"),
+        ({"iscrowd": 0, "category_id": None}, "no category has the id None"),
+        ({"segmentation": 5}, "not as coco writes it (TypeError: "),
         ({"segments_info": []}, "panoptic annotations, whose masks are PNG files"),
         (
             {"segmentation": {"size": [4, 4], "counts": [2, 14]}},
@@ -152,7 +167,123 @@ def test_damaged_annotations_of_coco(tmp_path, change, message):
     assert not (tmp_path / "d").exists()
 
 
+@pytest.mark.parametrize(
+    ("key", "change", "message"),
+    [
+        ("images", {"id": 0, "file_name": "b.jpg"}, "the images a.jpg and b.jpg have one id (0)"),
+        ("categories", {"id": 1, "name": "lorry"}, "two categories have one id"),
+    ],
+)
+def test_ids_that_are_there_twice(tmp_path, key, change, message):
+    path = coco_file(tmp_path / "s" / "a.json", [square(1, 5, 5, 9)])
+    content = json.loads(path.read_text())
+    content[key].append({**content[key][0], **change})
+    path.write_text(json.dumps(content))
+    assert message in refused("import", "--from", "coco", path, "-o", tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"image_id": "0", "category_id": "2"},
+        {"segmentation": [5, 5, 14, 5, 14, 14, 5, 14]},
+        {"segmentation": [[[5, 5], [14, 5], [14, 14], [5, 14]]]},
+        {"area": None},
+        {"area": 0},
+    ],
+)
+def test_what_other_programs_write_as_coco(tmp_path, change):
+    """The small car comes first, and lies on the large road."""
+    path = coco_file(
+        tmp_path / "s" / "a.json",
+        [
+            {**square(2, 5, 5, 9), **change},
+            {**square(1, 2, 2, 40), "area": change.get("area", 1600)},
+        ],
+    )
+    content = json.loads(path.read_text())
+    content["images"][0]["file_name"] = "https://example.org/data/a.jpg?token=1"
+    path.write_text(json.dumps(content))
+    result = run("import", "--from", "coco", path, "-o", tmp_path / "d")
+    assert result.exit_code == 0, result.output
+    mask = drawn_mask(tmp_path / "d")
+    assert mask[10, 10] == 2 and mask[30, 30] == 1 and mask[46, 60] == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_are_decoded_as_pycocotools_does(seed):
+    from pycocotools import mask as masks
+
+    where = np.random.default_rng(seed).random((37, 53)) < (0.5, 0.02, 0.999)[seed]
+    text = masks.encode(np.asfortranarray(where.astype(np.uint8)))["counts"].decode()
+    counts = coco_counts(text)
+    assert sum(counts) == where.size and sum(counts[1::2]) == where.sum()
+    assert (coco_rle(text, 37, 53)((37, 53)) == where).all()
+    assert (coco_rle(counts, 37, 53)((37, 53)) == where).all()
+
+
 # === What all have in common ===
+
+
+@pytest.mark.parametrize("labels", [("car ", " car"), ("caf\u00e9", "cafe\u0301")])
+def test_labels_that_look_the_same_are_one_class(tmp_path, labels):
+    TOOLS["labelme"](tmp_path / "s")
+    for name, label in zip("ab", labels):
+        path = tmp_path / "s" / f"{name}.json"
+        path.write_text(path.read_text().replace('"car"', json.dumps(label)))
+    (tmp_path / "s" / "labels.txt").unlink()
+    result = run("import", "--from", "labelme", tmp_path / "s", "-o", tmp_path / "d")
+    seen = unicodedata.normalize("NFC", labels[0].strip())
+    names = sorted({seen, "car", "road"})
+    assert result.exit_code == 0, result.output
+    assert load_dataset("folder", tmp_path / "d").label_map.names == ("_background_", *names)
+
+
+def test_labels_that_differ_by_case_are_named(tmp_path):
+    TOOLS["cvat"](tmp_path / "s")
+    path = tmp_path / "s" / "annotations.xml"
+    path.write_text(path.read_text().replace('label="car"', 'label="Car"', 1))
+    result = run("import", "--from", "cvat", tmp_path / "s", "-o", tmp_path / "d")
+    assert "labels that differ by case alone are classes of their own: Car, car" in result.output
+
+
+@pytest.mark.parametrize("tool", ["labelme", "cvat"])
+def test_a_shape_without_a_label_is_refused(tmp_path, tool):
+    TOOLS[tool](tmp_path / "s")
+    path = tmp_path / "s" / ("a.json" if tool == "labelme" else "annotations.xml")
+    text = path.read_text()
+    path.write_text(text.replace('"car"', '""'))
+    assert f"{path}: a shape without a label: give it one" in refused(
+        "import", "--from", tool, tmp_path / "s", "-o", tmp_path / "d"
+    )
+
+
+def test_the_image_among_a_tasks_texts(tmp_path):
+    TOOLS["labelstudio"](tmp_path / "s")
+    (path,) = (tmp_path / "s").glob("*.json")
+    tasks = json.loads(path.read_text())
+    for task in tasks:
+        task["data"] = {"caption": "photo 3.5", "url": "http://example.org/", **task["data"]}
+        for annotation in task["annotations"]:
+            for result in annotation["result"]:
+                for key, value in result["value"].items():
+                    if key.endswith("labels") and key != "keypointlabels":
+                        value.append("tree")
+    path.write_text(json.dumps(tasks))
+    result = run("import", "--from", "labelstudio", tmp_path / "s", "-o", tmp_path / "d")
+    assert result.exit_code == 0, result.output
+    assert "labels of regions that have several, but the first of each" in result.output
+
+
+def test_an_older_project_of_supervisely(tmp_path):
+    TOOLS["supervisely"](tmp_path / "s")
+    for path in (tmp_path / "s").rglob("ann/*.json"):
+        path.rename(path.with_name(f"{path.name.split('.')[0]}.json"))
+    result = run("import", "--from", "supervisely", tmp_path / "s", "-o", tmp_path / "d")
+    assert result.output.endswith(
+        f"6 images (train 4, val 2): {tmp_path / 'd'} (--dataset folder)\n"
+    )
 
 
 def test_images_that_are_not_here(tmp_path):
@@ -234,6 +365,8 @@ def test_a_folder_of_something_else(tmp_path, tool):
     [
         ("labelme", "c.json", '"points"', '"dots"', "are no points"),
         ("labelme", "c.json", '"shapes"', '"shapes"]', "no JSON that can be read"),
+        ("labelme", "c.json", '"shapes": [', '"shapes": null, "x": [', "its shapes are no list"),
+        ("supervisely", "meta.json", '"car"', '"road"', "two classes are called 'road'"),
         ("labelme", "c.json", "4.0, 20.0", "NaN, 20.0", "a coordinate is nan, no number"),
         ("cvat", "annotations.xml", 'rle="2, 4, 1, 5"', 'rle="2, 4"', "a mask of 4x3 pixels whose"),
         ("cvat", "annotations.xml", "<image ", "<track/><image ", "CVAT for video: export it as"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ import numpy as np
 
 from keras_bisenet.data.layouts import MASK_SUFFIXES, SPLIT_NAMES, visible_files
 from keras_bisenet.errors import UserError
+
+FARTHEST = 1 << 20
+"""Pixels from the corner that a coordinate may have; farther is no image, and takes for ever."""
 
 VOID_LABELS = ("__ignore__", "_ignore_", "void", "ignore", "ignored")
 BACKGROUND_LABELS = ("background", "_background_", "__background__", "bg")
@@ -95,6 +99,13 @@ def read_json(path: Path):
         raise UserError(f"{path}: no JSON that can be read ({error}): export it again") from error
 
 
+def name_in_address(address: str) -> str:
+    """The name of a file in a path or an address; Label Studio's local files have theirs in `d`."""
+    parsed = urllib.parse.urlparse(address)
+    local = urllib.parse.parse_qs(parsed.query).get("d")
+    return urllib.parse.unquote(local[0] if local else parsed.path).rpartition("/")[2]
+
+
 def split_of(name: str) -> str | None:
     """The split that the name of a file or folder speaks of."""
     words = "".join(c if c.isalpha() else " " for c in name.lower()).split()
@@ -154,6 +165,18 @@ def number(value, what: str, path: Path) -> float:
     return found
 
 
+def coordinate(value, path: Path) -> float:
+    """A number of pixels.
+
+    Raises:
+        UserError: When `value` is none, or lies too far from any image.
+    """
+    found = number(value, "a coordinate", path)
+    if abs(found) > FARTHEST:
+        raise UserError(f"{path}: a coordinate is {value!r}, far from any image: export it again")
+    return found
+
+
 def points_of(values, path: Path) -> list[tuple[float, float]]:
     """Points `[[x, y], ...]`.
 
@@ -161,8 +184,6 @@ def points_of(values, path: Path) -> list[tuple[float, float]]:
         UserError: When they are none.
     """
     try:
-        return [
-            (number(x, "a coordinate", path), number(y, "a coordinate", path)) for x, y in values
-        ]
+        return [(coordinate(x, path), coordinate(y, path)) for x, y in values]
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: {values!r:.60} are no points: export it again") from error

@@ -6,23 +6,38 @@
     SRC/result.json                            SRC/images/*            as Label Studio writes it
     SRC.json                                   images below its folder
 
-Polygons of several parts and both kinds of run-length encoding are drawn by pycocotools. Where
-objects overlap, smaller ones lie on top; crowds (`iscrowd`) are void, below all others.
+Polygons of several parts are drawn by pycocotools; both kinds of run-length encoding are read.
+Where objects overlap, smaller ones lie on top (by their `area`, or what they cover where that is
+missing); crowds (`iscrowd`) are void, below all others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from keras_bisenet.data.importers.annotations import (
     AnnotatedImage,
     Annotations,
+    Draw,
     ImageFiles,
     Shape,
+    coordinate,
+    name_in_address,
+    number,
+    points_of,
     read_json,
     split_of,
 )
-from keras_bisenet.data.importers.rasterize import coco_masks, coco_polygons, coco_rle
+from keras_bisenet.data.importers.rasterize import (
+    coco_counts,
+    coco_masks,
+    coco_polygons,
+    coco_rle,
+)
 from keras_bisenet.errors import UserError
 
 
@@ -37,21 +52,26 @@ def read(source: Path) -> Annotations:
     paths = [source] if source.is_file() else _files(source)
     images = ImageFiles(root)
     found = Annotations(order="smaller objects lie on top of larger ones, and crowds are void")
-    names: dict[int, str] = {}
+    names: dict[str, str] = {}
     for path in paths:
         content = _content(path)
+        _refuse_shares(content, path)
         categories = _categories(content, path)
-        for number, name in categories.items():
-            if names.setdefault(number, name) != name:
+        for key, name in categories.items():
+            if names.setdefault(key, name) != name:
                 raise UserError(
-                    f"{path}: category {number} is {name!r} here and {names[number]!r} in another "
+                    f"{path}: category {key} is {name!r} here and {names[key]!r} in another "
                     "file: import them one by one"
                 )
         split = None if len(paths) == 1 and source.is_file() else split_of(path.stem)
         split = split or (split_of(path.parent.name) if path.parent != root else None)
         found.images += _images(content, path, split, categories, images, found.skipped)
-    found.labels = [names[number] for number in sorted(names)]
+    found.labels = [names[each] for each in sorted(names, key=_by_number)]
     return found
+
+
+def _by_number(text: str) -> tuple:
+    return (0, int(text), "") if text.isdigit() else (1, 0, text)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -73,6 +93,9 @@ def _content(path: Path) -> dict:
     content = read_json(path)
     if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= set(content):
         raise UserError(f"{path}: no annotations of COCO (images, annotations, categories)")
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content[key], list):
+            raise UserError(f"{path}: {key} is no list: export it again")
     if any("segments_info" in annotation for annotation in content["annotations"][:1]):
         raise UserError(
             f"{path}: panoptic annotations, whose masks are PNG files: take those of the instances"
@@ -80,42 +103,73 @@ def _content(path: Path) -> dict:
     return content
 
 
-def _categories(content: dict, path: Path) -> dict[int, str]:
+def _refuse_shares(content: dict, path: Path) -> None:
+    """Refuses polygons in shares of the image's sides, which COCO has none of: all would lie in
+    its first pixel."""
+    parts = [
+        part
+        for annotation in content["annotations"]
+        if isinstance(annotation.get("segmentation"), list)
+        for part in annotation["segmentation"]
+    ]
+    values = np.array([x for part in parts if isinstance(part, list) for x in np.ravel(part)])
+    if values.size and values.dtype.kind in "if" and 0 <= values.min() and values.max() <= 1:
+        raise UserError(
+            f"{path}: all coordinates lie between 0 and 1, and COCO's are pixels: multiply them by "
+            "the images' sides"
+        )
+
+
+def _categories(content: dict, path: Path) -> dict[str, str]:
     """Names by id, without Roboflow's first one, which stands for all others."""
     try:
-        names = {each["id"]: str(each["name"]) for each in content["categories"]}
+        names = {str(each["id"]): str(each["name"]) for each in content["categories"]}
         parents = {each.get("supercategory") for each in content["categories"]}
-        used = {each["category_id"] for each in content["annotations"]}
+        used = {str(each["category_id"]) for each in content["annotations"]}
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: a category or annotation without {error}") from error
+    if len(names) < len(content["categories"]):
+        raise UserError(f"{path}: two categories have one id: give each its own")
     unknown = used - names.keys()
     if unknown:
         raise UserError(f"{path}: no category has the id {min(unknown)}: export it again")
     if len(set(names.values())) < len(names):
         raise UserError(f"{path}: two categories have one name: rename one")
-    if 0 in names and 0 not in used and names[0] in parents:
-        del names[0]
+    if "0" in names and "0" not in used and names["0"] in parents:
+        del names["0"]
     return names
 
 
 def _images(content, path: Path, split, names, images: ImageFiles, skipped):
-    shapes: dict[int, list[tuple[float, Shape]]] = {}
+    shapes: dict[str, list[tuple[float, Shape]]] = {}
     for annotation in content["annotations"]:
-        shape = _shape(annotation, names, path)
-        if isinstance(shape, Shape):
-            area = float(annotation.get("area") or 0)
-            shapes.setdefault(annotation["image_id"], []).append((-area, shape))
+        region = _region(annotation.get("segmentation"), path)
+        if isinstance(region, Region):
+            area = number(annotation.get("area") or region.area, "an area", path)
+            shape = Shape(
+                names.get(str(annotation["category_id"]), ""),
+                region.draw,
+                is_crowd=bool(annotation.get("iscrowd")),
+            )
+            shapes.setdefault(str(annotation["image_id"]), []).append((-area, shape))
         else:
-            skipped[shape] += 1
+            skipped[region] += 1
+    seen: dict[str, str] = {}
     for image in content["images"]:
         try:
-            name, number = image["file_name"], image["id"]
+            name, key = str(image["file_name"]), str(image["id"])
+            name = name_in_address(name) if "://" in name else name
             size = (int(image["height"]), int(image["width"])) if image.get("height") else None
         except (KeyError, TypeError, ValueError) as error:
             message = f"{path}: an image without a name, id or size: export it again"
             raise UserError(message) from error
+        if key in seen:
+            raise UserError(
+                f"{path}: the images {seen[key]} and {name} have one id ({key}): export it again"
+            )
+        seen[key] = name
         near = [path.parent, path.parent.parent / f"{path.stem.rpartition('_')[2]}"]
-        ordered = sorted(shapes.pop(number, []), key=lambda pair: pair[0])
+        ordered = sorted(shapes.pop(key, []), key=lambda pair: pair[0])
         yield AnnotatedImage(
             name, images.find(name, near), size, tuple(s for _, s in ordered), split, said_in=path
         )
@@ -123,19 +177,44 @@ def _images(content, path: Path, split, names, images: ImageFiles, skipped):
         raise UserError(f"{path}: annotations of image {min(shapes)}, which is not listed")
 
 
-def _shape(annotation: dict, names: dict[int, str], path: Path) -> Shape | str:
+class Region(NamedTuple):
+    """Where an object is, and its pixels, about."""
+
+    draw: Draw
+    area: float
+
+
+def _region(encoded, path: Path) -> Region | str:
     """The region of an annotation, or what it has in place of one."""
-    region = annotation.get("segmentation")
-    if not region:
+    if not encoded:
         return "boxes"
-    label = names.get(annotation["category_id"], "")
-    is_crowd = bool(annotation.get("iscrowd"))
-    if isinstance(region, dict):
+    if isinstance(encoded, dict):
         try:
-            height, width = region["size"]
-            draw = coco_rle(region["counts"], int(height), int(width))
+            height, width = map(int, encoded["size"])
+            counts = encoded["counts"]
+            counts = coco_counts(counts) if isinstance(counts, str) else counts
+            return Region(coco_rle(counts, height, width), sum(counts[1::2]))
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: a run-length encoding without size or counts") from error
-        return Shape(label, draw, is_crowd=is_crowd)
-    parts = [part for part in region if isinstance(part, list) and len(part) >= 6]
-    return Shape(label, coco_polygons(parts), is_crowd=is_crowd) if parts else "lines"
+            raise UserError(
+                f"{path}: a run-length encoding that is damaged ({error}): export it again"
+            ) from error
+    if not isinstance(encoded[0], list):
+        encoded = [encoded]  # one part, of a program that forgot the list around it
+    parts = [_part(part, path) for part in encoded]
+    parts = [part for part in parts if len(part) >= 6]
+    return Region(coco_polygons(parts), sum(map(_area, parts))) if parts else "lines"
+
+
+def _part(values, path: Path) -> list[float]:
+    """`[x0, y0, x1, y1, ...]`, also of `[[x0, y0], ...]`."""
+    if all(isinstance(value, list) for value in values):
+        values = [each for point in points_of(values, path) for each in point]
+    if len(values) % 2:
+        raise UserError(f"{path}: a polygon of {len(values)} numbers, x without y: export it again")
+    return [coordinate(value, path) for value in values]
+
+
+def _area(part: Sequence[float]) -> float:
+    """Of a polygon, by the shoelace formula."""
+    x, y = np.array(part[0::2]), np.array(part[1::2])
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2

@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from keras_bisenet.data.importers.annotations import (
+    FARTHEST,
     AnnotatedImage,
     Annotations,
     Draw,
     ImageFiles,
     Shape,
+    coordinate,
     number,
     split_of,
 )
@@ -104,7 +106,7 @@ def _region(element, path: Path) -> Draw | None:
     turned = number(element.get("rotation", 0), "rotation", path)
     if element.tag == "polygon":
         points = [pair.split(",") for pair in element.get("points", "").split(";")]
-        values = [number(x, "a coordinate", path) for pair in points for x in pair]
+        values = [coordinate(x, path) for pair in points for x in pair]
         return coco_polygons([values]) if len(values) >= 6 else None
     if element.tag == "box":
         left, top, right, bottom = (value(key) for key in ("xtl", "ytl", "xbr", "ybr"))
@@ -124,10 +126,10 @@ def _mask(element, path: Path) -> Draw:
         int(number(element.get(key), key, path)) for key in ("left", "top", "width", "height")
     )
     counts = [int(number(n, "a count", path)) for n in element.get("rle", "").split(",")]
-    values = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    if values.size != width * height:
+    if sum(counts) != width * height or min(counts) < 0 or max(width, height) > FARTHEST:
         raise UserError(
-            f"{path}: a mask of {width}x{height} pixels whose counts are {values.size}: export it "
+            f"{path}: a mask of {width}x{height} pixels whose counts are {sum(counts)}: export it "
             "again"
         )
+    values = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return bitmap(values.reshape(height, width), left, top)

@@ -70,6 +70,8 @@ def _image(path: Path, content: dict, root: Path, images: ImageFiles, skipped) -
             raise UserError(f"{path}: its imageData is damaged: add the image {name}") from error
     height, width = content.get("imageHeight"), content.get("imageWidth")
     shapes = []
+    if not isinstance(content["shapes"], list):
+        raise UserError(f"{path}: its shapes are no list: save it again in labelme")
     for shape in content["shapes"]:
         drawn = _shape(shape, path)
         if isinstance(drawn, Shape):
@@ -94,7 +96,7 @@ def _shape(shape: dict, path: Path) -> Shape | str:
     kind = shape.get("shape_type") or "polygon"
     points = points_of(shape.get("points"), path)
     label = str(shape["label"])
-    if kind == "polygon" and len(points) >= 3:
+    if kind in ("polygon", "rotation") and len(points) >= 3:  # X-AnyLabeling turns boxes
         return Shape(label, polygon(points))
     if kind == "rectangle" and len(points) == 2:
         return Shape(label, rectangle(*points))

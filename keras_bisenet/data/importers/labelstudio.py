@@ -9,7 +9,6 @@ task with several annotations the last one that was not cancelled counts.
 
 from __future__ import annotations
 
-import urllib.parse
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +19,13 @@ from keras_bisenet.data.importers.annotations import (
     Draw,
     ImageFiles,
     Shape,
+    name_in_address,
     number,
     points_of,
     read_json,
 )
 from keras_bisenet.data.importers.rasterize import ellipse, polygon, rotated
+from keras_bisenet.data.layouts import MASK_SUFFIXES
 from keras_bisenet.errors import UserError
 
 KINDS = ("polygon", "brush", "rectangle", "ellipse")
@@ -72,12 +73,11 @@ def _image(task: dict, path: Path, images: ImageFiles, skipped) -> AnnotatedImag
     done = [a for a in task["annotations"] if not a.get("was_cancelled")]
     if not done:
         return None
-    address = next((v for v in task.get("data", {}).values() if isinstance(v, str)), "")
-    name = _name(address)
+    name = _name_in(task.get("data") or {})
     # An upload has eight digits and a dash before its name, which an export may leave out.
     shorter = name.partition("-")[2] or name
     file = images.find(name) or images.find(shorter)
-    results = done[-1].get("result", [])
+    results = done[-1].get("result") or []
     sizes = {(r.get("original_height"), r.get("original_width")) for r in results} - {(None, None)}
     if len(sizes) > 1:
         raise UserError(f"{path}: task {task.get('id')} has images of several sizes")
@@ -89,17 +89,19 @@ def _image(task: dict, path: Path, images: ImageFiles, skipped) -> AnnotatedImag
             if kind not in ("labels", "choices", "textarea", ""):
                 skipped[f"regions of the type {result.get('type')}"] += 1
             continue
+        if len(labels) > 1:
+            skipped["labels of regions that have several, but the first of each"] += 1
         if result.get("image_rotation"):
             raise UserError(f"{path}: task {task.get('id')} was turned: turn its image instead")
         shapes.append(Shape(labels[0], _region(kind, result["value"], size, path)))
     return AnnotatedImage(name, file, size, tuple(shapes), said_in=path)
 
 
-def _name(address: str) -> str:
-    """The name of a file in an upload's path, an address, or that of local files."""
-    parsed = urllib.parse.urlparse(address)
-    local = urllib.parse.parse_qs(parsed.query).get("d")
-    return urllib.parse.unquote(local[0] if local else parsed.path).rpartition("/")[2]
+def _name_in(data: dict) -> str:
+    """The name of the image among a task's data, which may have texts too."""
+    names = [name_in_address(value) for value in data.values() if isinstance(value, str)]
+    pictures = [name for name in names if name.lower().endswith(MASK_SUFFIXES)]
+    return next(iter((*pictures, *names)), "")
 
 
 def _with_labels(results: list[dict]):
@@ -148,7 +150,7 @@ def _brush(value: dict, size: tuple[int, int], path: Path) -> Draw:
 
     def draw(_: tuple[int, int]) -> np.ndarray:
         try:
-            values = decode_rle(bytes(value["rle"]))
+            values = decode_rle(bytes(value["rle"]), size[0] * size[1] * 4)
             return values.reshape(*size, 4)[..., 3] > 0
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise UserError(f"{path}: a brush whose rle is damaged ({error})") from error
@@ -156,7 +158,7 @@ def _brush(value: dict, size: tuple[int, int], path: Path) -> Draw:
     return draw
 
 
-def decode_rle(data: bytes) -> np.ndarray:
+def decode_rle(data: bytes, expected: int) -> np.ndarray:
     """Values that `@thi.ng/rle-pack` packed, which Label Studio's brushes are.
 
     32 bits: the number of values; 5: their width less 1; 4 times 4: the widths of four kinds of
@@ -164,10 +166,10 @@ def decode_rle(data: bytes) -> np.ndarray:
     the length less 1; the value, or the values.
 
     Returns:
-        uint8 `[number]`.
+        uint8 `[expected]`.
 
     Raises:
-        ValueError: When the data end too early.
+        ValueError: When the data end too early, or say another number.
     """
     bits = np.unpackbits(np.frombuffer(data, np.uint8))
     place = 0
@@ -181,6 +183,8 @@ def decode_rle(data: bytes) -> np.ndarray:
         return int("".join(map(str, chunk.tolist())), 2)
 
     count, width = take(32), take(5) + 1
+    if count != expected:
+        raise ValueError(f"{count} values for {expected}")
     lengths = [take(4) + 1 for _ in range(4)]
     values, done = np.zeros(count, np.uint8), 0
     weights = 1 << np.arange(width)[::-1]

@@ -82,19 +82,54 @@ def coco_polygons(parts: Sequence[Sequence[float]]) -> Draw:
     return draw
 
 
-def coco_rle(counts, height: int, width: int) -> Draw:
-    """COCO's run-length encoding: a list of counts, or its compressed string."""
+def coco_rle(counts: Sequence[int] | str, height: int, width: int) -> Draw:
+    """COCO's run-length encoding: a list of counts, or its compressed string. The counts are of
+    pixels column by column, the first of those outside.
+
+    Raises:
+        ValueError: When the counts are not those of so many pixels.
+    """
+    counts = coco_counts(counts) if isinstance(counts, str) else counts
+    if any(type(count) is not int or count < 0 for count in counts):
+        raise ValueError("counts that are no numbers of pixels")
+    if sum(counts) != height * width:
+        raise ValueError(f"counts of {sum(counts)} pixels for {height}x{width}")
 
     def draw(size: tuple[int, int]) -> np.ndarray:
-        mask = coco_masks()
-        rle = {"size": [height, width], "counts": counts}
-        if isinstance(counts, list):
-            rle = mask.frPyObjects(rle, height, width)
-        elif isinstance(counts, str):
-            rle["counts"] = counts.encode("ascii")
-        return mask.decode(rle).astype(bool)
+        if (height, width) != tuple(size):
+            return np.broadcast_to(False, (height, width))  # of another image; perhaps huge
+        values = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+        return values.reshape(width, height).T
 
     return draw
+
+
+def coco_counts(text: str) -> list[int]:
+    """The counts in pycocotools' compressed string.
+
+    Each character holds 5 bits, the lowest first, a sixth that says whether more follow, and 48 to
+    be readable; numbers are signed, and from the fourth on the difference to the last but one.
+
+    Raises:
+        ValueError: When it is none, or ends too early.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"a character {character!r} in the counts")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value = shift = 0
+    if shift:
+        raise ValueError("counts that end too early")
+    return counts
 
 
 def coco_masks():

@@ -28,6 +28,7 @@ from keras_bisenet.data.importers.annotations import (
     split_of,
 )
 from keras_bisenet.data.importers.rasterize import bitmap, polygon, rectangle
+from keras_bisenet.data.layouts import MASK_SUFFIXES, visible_files
 from keras_bisenet.errors import UserError
 
 
@@ -41,6 +42,8 @@ def read(source: Path) -> Annotations:
     found = Annotations()
     try:
         for each in meta["classes"]:
+            if each["title"] in found.labels:
+                raise UserError(f"{source / 'meta.json'}: two classes are called {each['title']!r}")
             found.labels.append(str(each["title"]))
             found.colours[found.labels[-1]] = tuple(bytes.fromhex(each["color"].lstrip("#")))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -72,6 +75,9 @@ def _image(path: Path, folder: Path, source: Path, found: Annotations) -> Annota
     tags = [split_of(str(tag.get("name"))) for tag in content.get("tags", ())]
     split = split_of(folder.name) or next((tag for tag in tags if tag), None)
     image = folder / "img" / name
+    if not image.is_file():  # older projects: a.json of a.jpg
+        same = [p for p in visible_files(folder / "img", MASK_SUFFIXES) if p.stem == name]
+        image = same[0] if len(same) == 1 else image
     relative = (folder.relative_to(source) / name).as_posix()
     return AnnotatedImage(
         relative, image if image.is_file() else None, size, tuple(shapes), split, said_in=path

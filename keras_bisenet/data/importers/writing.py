@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,16 +15,22 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from keras_bisenet.data.classes_file import as_seen
 from keras_bisenet.data.importers.annotations import (
     BACKGROUND_LABELS,
     VOID_LABELS,
     AnnotatedImage,
     Annotations,
+    Shape,
 )
+from keras_bisenet.data.problems import Problem, print_warning
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.files import replacing, write_text
 from keras_bisenet.imaging.reading import IMAGE_SUFFIXES, exif_orientation, read_image
 from keras_bisenet.label_map import VOID, LabelMap, pascal_palette
+
+LEAST = 4
+"""Where no shape of a whole project covers more pixels, they are no regions."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -107,6 +114,7 @@ def write_folder(
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(f"{directory}: something is here already: choose another folder")
+    annotations = _as_seen(annotations)
     labels = label_map_of(annotations, unlabelled_is_void)
     images = [image for image in annotations.images if image.file or image.data]
     missing = len(annotations.images) - len(images)
@@ -117,20 +125,71 @@ def write_folder(
             f"{first.name}: put them beside it, or leave them out with --skip-missing"
         )
     places = _places(images)
+    largest = [0]
     with replacing(directory) as temporary:
         temporary.mkdir()
 
         def write(item: tuple[AnnotatedImage, PurePosixPath]) -> None:
-            _write_pair(*item, temporary, labels, link, VOID if unlabelled_is_void else 0)
+            bottom = VOID if unlabelled_is_void else 0
+            largest.append(_write_pair(*item, temporary, labels, link, bottom))
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for _ in threads.map(write, zip(images, places)):
                 if progress:
                     progress(1)
+        if max(largest) <= LEAST:
+            raise UserError(
+                f"{images[0].said_in}: {_none_drawn(annotations, max(largest))}: annotate regions, "
+                "in pixels (not in shares of the sides)"
+            )
         write_text(temporary / "classes.yaml", classes_yaml(labels))
         if directory.exists():
             directory.rmdir()
     return Imported(labels, _splits(images), missing)
+
+
+def _none_drawn(annotations: Annotations, largest: int) -> str:
+    skipped = ", ".join(f"{count} {what}" for what, count in annotations.skipped.items())
+    if largest:
+        return f"no shape on any image covers more than {largest} pixels"
+    return "no shape on any image is a region" + (f" ({skipped})" if skipped else "")
+
+
+def _as_seen(annotations: Annotations) -> Annotations:
+    """The annotations with labels as people see them: without spaces around them, accents in one
+    form. What differs by case alone is warned of."""
+
+    def seen(shape: Shape, said_in: Path | None) -> Shape:
+        label = as_seen(shape.label)
+        if not label:
+            raise UserError(f"{said_in}: a shape without a label: give it one")
+        return dataclasses.replace(shape, label=label)
+
+    found = dataclasses.replace(
+        annotations,
+        labels=list(dict.fromkeys(as_seen(label) for label in annotations.labels)),
+        colours={as_seen(label): colour for label, colour in annotations.colours.items()},
+        images=[
+            dataclasses.replace(
+                image, shapes=tuple(seen(shape, image.said_in) for shape in image.shapes)
+            )
+            for image in annotations.images
+        ],
+    )
+    used = {shape.label for image in found.images for shape in image.shapes} | {*found.labels}
+    alike = Counter(label.casefold() for label in used)
+    twice = sorted(label for label in used if alike[label.casefold()] > 1)
+    if twice:
+        print_warning(
+            Problem(
+                "similar-names",
+                "warning",
+                f"labels that differ by case alone are classes of their own: {', '.join(twice)}",
+                tuple(image.said_in for image in found.images[:1] if image.said_in),
+                "rename them if one class is meant",
+            )
+        )
+    return found
 
 
 def classes_yaml(labels: LabelMap) -> str:
@@ -141,15 +200,18 @@ def classes_yaml(labels: LabelMap) -> str:
     return "\n".join(lines) + "\n"
 
 
-def class_ids(image: AnnotatedImage, size: tuple[int, int], labels: LabelMap, bottom: int):
-    """The mask of an image: uint8 `[height, width]`.
+def class_ids(
+    image: AnnotatedImage, size: tuple[int, int], labels: LabelMap, bottom: int
+) -> tuple[np.ndarray, int]:
+    """The mask of an image, uint8 `[height, width]`, and the pixels of its largest shape.
 
     Raises:
         UserError: When a shape is of another size.
     """
-    mask = np.full(size, bottom, np.uint8)
+    mask, largest = np.full(size, bottom, np.uint8), 0
     for shape in (*_crowds(image, True), *_crowds(image, False)):
         where = shape.draw(size)
+        largest = max(largest, np.count_nonzero(where))
         if where.shape != tuple(size):
             raise UserError(
                 f"{image.said_in}: a shape on {image.name} is of {where.shape[0]}x{where.shape[1]} "
@@ -157,7 +219,7 @@ def class_ids(image: AnnotatedImage, size: tuple[int, int], labels: LabelMap, bo
             )
         is_void = shape.is_crowd or shape.label.lower() in VOID_LABELS
         mask[where] = VOID if is_void else labels.names.index(shape.label)
-    return mask
+    return mask, largest
 
 
 def _crowds(image: AnnotatedImage, crowd: bool):
@@ -204,7 +266,8 @@ def _places(images: Sequence[AnnotatedImage]) -> list[PurePosixPath]:
     return places
 
 
-def _write_pair(image, place: PurePosixPath, root: Path, labels, link: bool, bottom: int) -> None:
+def _write_pair(image, place: PurePosixPath, root: Path, labels, link: bool, bottom: int) -> int:
+    """Writes an image and its mask; the pixels of its largest shape."""
     split, *rest = place.parts
     folder = root if split == "all" else root / split
     target = folder.joinpath("images", *rest)
@@ -215,28 +278,32 @@ def _write_pair(image, place: PurePosixPath, root: Path, labels, link: bool, bot
         target.symlink_to(image.file.resolve())
     else:
         shutil.copyfile(image.file, target)
-    mask = _upright_mask(image, target, labels, bottom)
+    mask, largest = _upright_mask(image, target, labels, bottom)
     drawn = Image.fromarray(mask)
     drawn.putpalette(_palette(labels))
     path = folder.joinpath("masks", *rest).with_suffix(".png")
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn.save(path)
+    return largest
 
 
-def _upright_mask(image: AnnotatedImage, file: Path, labels: LabelMap, bottom: int) -> np.ndarray:
-    """The mask as the image is seen, also where the tool did not turn it as its EXIF data ask.
+def _upright_mask(
+    image: AnnotatedImage, file: Path, labels: LabelMap, bottom: int
+) -> tuple[np.ndarray, int]:
+    """The mask as the image is seen, also where the tool did not turn it as its EXIF data ask, and
+    the pixels of its largest shape.
 
     Raises:
         UserError: When the tool says another size.
     """
     upright = read_image(file).shape[:2]
     size = image.size or upright
-    mask = class_ids(image, size, labels, bottom)
+    mask, largest = class_ids(image, size, labels, bottom)
     if tuple(size) == upright:
-        return mask
+        return mask, largest
     turn = TURNS.get(exif_orientation(file))
     if turn is not None and tuple(size) == upright[::-1]:
-        return np.asarray(Image.fromarray(mask).transpose(turn))
+        return np.asarray(Image.fromarray(mask).transpose(turn)), largest
     raise UserError(
         f"{image.said_in}: {image.name} was annotated at {size[0]}x{size[1]}, and the image has "
         f"{upright[0]}x{upright[1]}: take the image that was annotated"
