@@ -50,9 +50,18 @@ def modules(*packages):
     return found
 
 
+def _parsed(source: str) -> ast.Module:
+    """The syntax tree. Python 3.11 raises SystemError where garbage that is collected meanwhile
+    makes one of its own (https://github.com/python/cpython/issues/106905)."""
+    try:
+        return ast.parse(source)
+    except SystemError:
+        return ast.parse(source)
+
+
 def imported_modules(path: Path):
     """Every module of this package that a file imports, at its top or in a function."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(_parsed(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
