@@ -148,7 +148,9 @@ def _open_tflite(path: Path, label_map: LabelMap, windows: bool, threads: int | 
     from keras_bisenet.runtime.segmenter import Segmenter
 
     segmenter = Segmenter(path, threads=threads, size=size)
-    _check_classes(path, len(segmenter.info.names), label_map)
+    # Class ids without names are compared by number; scoring refuses those beyond the data set's.
+    if segmenter.info.kind == "logits" or declared_names(segmenter.file):
+        _check_classes(path, len(segmenter.info.names), label_map)
     if not windows:
         return lambda image: segmenter.segment(image).class_ids
     if segmenter.info.kind != "logits":

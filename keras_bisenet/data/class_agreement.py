@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_bisenet.data.classes_file import as_seen
 from keras_bisenet.data.dataset import Dataset
 from keras_bisenet.data.problems import Problem, print_warning
 from keras_bisenet.errors import UserError
@@ -35,7 +36,10 @@ def with_classes_of(
     own = dataset.label_map.names
     if names is None or tuple(names) == own:
         return dataset
-    names = tuple(names)
+    # As people see them: files of other programs, and older runs, may have other forms of accents.
+    names = tuple(map(as_seen, names))
+    if names == tuple(map(as_seen, own)):
+        return dataset
     if len(names) != len(own):
         raise UserError(
             f"{model}: the model tells {len(names)} classes apart, the data set has {len(own)}: "

@@ -179,15 +179,21 @@ def _labels(
 def _packed_labels(model: ModelFile, said: dict) -> tuple[str, ...] | None:
     """The names in the file of labels that the output's metadata lists, each once."""
     files = (said.get("outputs") or [{}])[0].get("files", [])
-    listed = next((file["name"] for file in files if file.get("name")), None)
+    kinds = {file["type"]: file["name"] for file in reversed(files) if file.get("name")}
+    listed = next((kinds[kind] for kind in _LABEL_FILES if kind in kinds), None)
     packed = packed_file(model.data, listed) if listed else None
     names: list[str] = []
-    for line in (packed or b"").decode("utf-8", "replace").splitlines():
+    for line in (packed or b"").decode("utf-8-sig", "replace").splitlines():
         if line.strip():
             repeats = line.strip() in names
             names.append(f"{line.strip()} ({len(names)})" if repeats else line.strip())
+    if len(names) == 1:  # of a model of one channel, the foreground
+        names.insert(0, "background")
     return tuple(names) or None
 
+
+_LABEL_FILES = ("axis labels", "value labels", "unknown")
+"""What the metadata standard calls a file of labels; others hold words or calibrations."""
 
 _PASSING_ON = ("QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "RESIZE_BILINEAR")
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from keras_bisenet.data.dataset import Dataset, Sample
-from keras_bisenet.errors import UsageError
+from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.imaging.letterbox import Fit, class_ids_from_logits
 from keras_bisenet.models.family import check_size
 from keras_bisenet.training.metrics import Scores, confusion_matrix
@@ -36,12 +36,21 @@ def score(
 
     Returns:
         The scores.
+
+    Raises:
+        UserError: When an answer holds a class id that the data set has no class for.
     """
     num_classes = dataset.label_map.num_classes
     total = np.zeros((num_classes, num_classes), np.int64)
     for sample in samples:
         image, truth = dataset.read(sample)
-        total += confusion_matrix(truth, segment(image), num_classes)
+        answer = segment(image)
+        if answer.max(initial=0) >= num_classes:
+            raise UserError(
+                f"{sample.image}: the model answers with a class that {dataset.name} has no name "
+                f"for, as its classes are {num_classes}: choose the data set that it was trained on"
+            )
+        total += confusion_matrix(truth, answer, num_classes)
         if progress:
             progress(1)
     return Scores(dataset.label_map.names, total)

@@ -19,8 +19,13 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int)
 
     Returns:
         int64 `[num_classes, num_classes]`.
+
+    Raises:
+        ValueError: When a prediction is no class, which would count as another.
     """
     counted = truth != VOID
+    if predicted[counted].max(initial=0) >= num_classes:
+        raise ValueError(f"predictions of {num_classes} classes hold {predicted[counted].max()}")
     pairs = truth[counted].astype(np.intp) * num_classes + predicted[counted]
     counts = np.bincount(pairs, minlength=num_classes**2)
     return counts.reshape(num_classes, num_classes).astype(np.int64)

@@ -6,7 +6,10 @@ The files in `third_party` were made by TensorFlow's own converter and metadata 
 from __future__ import annotations
 
 import dataclasses
+import io
 import logging
+import types
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +101,42 @@ def test_the_commands_take_them(tmp_path, image):
 
 
 # === Single rules ===
+
+
+def labels_of(files, lines):
+    """The names that a file of these associated files says; only one of them is of labels."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, _ in files:
+            archive.writestr(name, "\n".join(lines) if "labels" in name else "0.5\n0.25\n")
+    model = types.SimpleNamespace(data=packed.getvalue())
+    listed = [{"name": name, "type": kind} for name, kind in files]
+    return model_info._packed_labels(model, {"outputs": [{"files": listed}]})
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [("scores.txt", "score calibration"), ("labels.txt", "axis labels")],
+        [("words.txt", "unknown"), ("labels.txt", "value labels")],
+        [("labels.txt", "axis labels"), ("labels_de.txt", "axis labels")],
+    ],
+)
+def test_the_file_of_labels_is_the_one_that_says_so(files):
+    assert labels_of(files, ["\ufeffroad", "sky", "", "car", "car"]) == (
+        "road",
+        "sky",
+        "car",
+        "car (3)",
+    )
+
+
+def test_files_of_other_things_name_no_classes():
+    assert labels_of([("scores.txt", "score calibration")], []) is None
+
+
+def test_one_label_is_the_foreground():
+    assert labels_of([("labels.txt", "axis labels")], ["crack"]) == ("background", "crack")
 
 
 def output(*shape, dtype=np.float32):

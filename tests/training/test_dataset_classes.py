@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from dataset_layouts import write_image, write_mask
@@ -61,6 +63,15 @@ def test_the_same_classes_are_left_alone(make):
     dataset = make("bg", "dog", "cat")
     assert with_classes_of(dataset, ("bg", "dog", "cat"), "runs/a") is dataset
     assert with_classes_of(dataset, None, "model.tflite") is dataset
+
+
+def test_names_are_compared_as_people_see_them(make):
+    dataset = make("bg", "dog", "cat")
+    own = dataclasses.replace(dataset.label_map, names=("bg", "caf\u00e9", "cat"))
+    dataset = dataclasses.replace(dataset, label_map=own)
+    assert with_classes_of(dataset, ("bg", "cafe\u0301", "cat\u200b"), "runs/a") is dataset
+    mapped = with_classes_of(dataset, ("cafe\u0301", "bg", "cat"), "runs/a")
+    assert mapped.label_map.names == ("caf\u00e9", "bg", "cat")
 
 
 def test_other_classes_are_refused(make, capsys, tmp_path):

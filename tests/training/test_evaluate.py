@@ -16,6 +16,7 @@ from keras_bisenet.data import load_dataset
 from keras_bisenet.data.camvid import CAMVID
 from keras_bisenet.data.dataset import Dataset, Sample
 from keras_bisenet.data.streets import generate_streets
+from keras_bisenet.errors import UserError
 from keras_bisenet.imaging.letterbox import Fit
 from keras_bisenet.label_map import VOID, LabelMap
 from keras_bisenet.models.bisenetv2 import bisenetv2
@@ -331,3 +332,9 @@ def test_a_model_of_other_classes(tmp_path, where):
         f"Error: {path}: the model tells 5 classes apart, the data set has 11: "
         "choose the data set that it was trained on\n",
     )
+
+
+def test_an_answer_that_no_class_has_is_refused(streets):
+    dataset = load_dataset("streets", streets)
+    with pytest.raises(UserError, match="the model answers with a class that streets has no name"):
+        score(lambda image: np.full(image.shape[:2], 11, np.uint8), dataset, dataset.split("val"))

@@ -38,6 +38,12 @@ def test_255_classes_do_not_overflow():
     assert (matrix[254, 254], matrix[254, 253], matrix.sum()) == (1, 1, 2)
 
 
+@pytest.mark.parametrize("wrong", [3, VOID])
+def test_a_prediction_that_is_no_class_is_refused(wrong):
+    with pytest.raises(ValueError, match=f"predictions of 3 classes hold {wrong}"):
+        scores(predicted=np.where(PREDICTED == 2, 0, PREDICTED + (PREDICTED == 1) * (wrong - 1)))
+
+
 def test_iou_is_hits_over_union():
     # road and sky: 2 hits, 1 missed, 1 too many
     np.testing.assert_allclose(scores().iou, [2 / 4, 2 / 4, np.nan])
