@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from keras_bisenet.data.problems import Problem, SampleError
+from keras_bisenet.imaging.reading import pictures_in
 from keras_bisenet.label_map import VOID, colour_codes, colours_of_codes
 
 Colour = tuple[int, int, int]
@@ -178,16 +179,10 @@ def grey_step(path: Path) -> int:
 
 
 def _refuse_pages(path: Path, image: Image.Image) -> None:
-    """Refuses a file of several masks, of which nobody says which one is meant; smaller pictures
-    beside the first are previews."""
-    if image.format == "MPO" or getattr(image, "n_frames", 1) == 1:
-        return
-    count, size = image.n_frames, image.size
-    image.seek(1)
-    if image.size != size:
-        image.seek(0)
-        return
-    raise _unreadable(path, f"a file of {count} pictures", "save the mask as a file of its own")
+    """Refuses a file of several masks, of which nobody says which one is meant."""
+    count = pictures_in(image)
+    if count > 1:
+        raise _unreadable(path, f"a file of {count} pictures", "save the mask as a file of its own")
 
 
 def _has_alpha(image: Image.Image) -> bool:

@@ -39,9 +39,15 @@ def read_image(path: str | os.PathLike, white: float | None = None) -> np.ndarra
             what the file says, or to the smallest range that holds its values: see `range_of`.
 
     Raises:
-        UserError: When the file cannot be read, is no image, or is damaged.
+        UserError: When the file cannot be read, is no image, is damaged, or holds several images.
     """
     with _opened(path) as opened:
+        count = pictures_in(opened)
+        if count > 1:
+            raise UserError(
+                f"{path}: a file of {count} pictures (pages, or an animation): save each as a file "
+                "of its own"
+            )
         deep = _deep_values(opened)
         if deep is None:
             return np.array(ImageOps.exif_transpose(opened).convert("RGB"))
@@ -51,6 +57,21 @@ def read_image(path: str | os.PathLike, white: float | None = None) -> np.ndarra
             white = stated or range_of(values.max(initial=0))
         scaled = np.clip(values * (255 / white) + 0.5, 0, 255).astype(np.uint8)
         return scaled if scaled.ndim == 3 else np.repeat(scaled[..., None], 3, axis=2)
+
+
+def pictures_in(image: Any) -> int:
+    """How many images an opened file holds: pages of a TIFF, frames of an animation.
+
+    What cameras put beside a photograph (MPO), and smaller previews, do not count.
+    """
+    count = getattr(image, "n_frames", 1)
+    if count == 1 or image.format == "MPO":
+        return 1
+    size = image.size
+    image.seek(1)
+    is_preview = image.size != size
+    image.seek(0)
+    return 1 if is_preview else count
 
 
 def exif_orientation(path: str | os.PathLike) -> int:

@@ -101,3 +101,27 @@ def test_an_empty_file(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"a.png: an empty file \(0 bytes\): copy it again"):
         read_image(tmp_path / "a.png")
+
+
+# === Files of several pictures ===
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".webp"])
+def test_a_file_of_several_pictures_is_refused(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    pages = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (9, 99, 199)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    with pytest.raises(UserError) as caught:
+        read_image(path)
+    assert str(caught.value) == (
+        f"{path}: a file of 3 pictures (pages, or an animation): save each as a file of its own"
+    )
+
+
+@pytest.mark.parametrize(("name", "form"), [("a.tif", "TIFF"), ("a.jpg", "MPO")])
+def test_a_preview_beside_the_picture_is_none(tmp_path, name, form):
+    """Phones write photographs of two pictures (MPO), and other programs small previews."""
+    side = 4 if form == "TIFF" else 8
+    pages = [Image.fromarray(np.full((s, s, 3), v, np.uint8)) for s, v in ((8, 40), (side, 200))]
+    pages[0].save(tmp_path / name, form, save_all=True, append_images=pages[1:])
+    assert (read_image(tmp_path / name) == 40).all()
