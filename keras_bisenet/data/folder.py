@@ -59,6 +59,9 @@ from keras_bisenet.errors import UserError
 from keras_bisenet.files import write_bytes
 from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
 
+HEADERS = [["filename"], ["file_name"], ["name"], ["image"], ["images"], ["image_id"], ["imageid"]]
+"""What heads a list of names."""
+
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
@@ -196,6 +199,10 @@ def _read_list(path: Path, root: Path, on_problem: OnProblem) -> tuple[Sample, .
         if line.strip() and not line.startswith("#")
     ]
     places = _headed(rows[0][1]) if rows else None
+    if rows and any("encodedpixels" in column.lower() for column in rows[0][1]):
+        raise UserError(f"{path}: run-length encodings, as Kaggle has them: save masks as PNG")
+    if rows and len(rows) > 1 and [column.lower() for column in rows[0][1]] in HEADERS:
+        rows = rows[1:]
     rows = rows[1:] if places else rows
     if rows and not places and all(len(columns) == 1 for _, columns in rows):
         return _named(path, root, [columns[0] for _, columns in rows], on_problem)

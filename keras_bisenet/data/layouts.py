@@ -39,6 +39,8 @@ MASK_FOLDERS = (
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
 _MEANINGFUL = {*IMAGE_FOLDERS, *MASK_FOLDERS, *itertools.chain(*SPLIT_NAMES.values())}
 LEFT_BEHIND = ("@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found")
+LIST_FORMS = ("{}.txt", "{}_list.txt", "{}.csv", "{}.lst", "{}list.txt", "{}_files.txt")
+LIST_FOLDERS = ("imagesets", "splits", "split", "lists", "list")
 LAYOUTS = (
     "DIR/images and DIR/masks, DIR/train/images and DIR/train/masks, or DIR/train.txt with lines "
     "of image,mask"
@@ -141,20 +143,20 @@ def _has_data(folder: Path) -> bool:
 
 def find_lists(root: Path) -> dict[str, Path]:
     """The lists of samples by split; the split `all` where there is one list alone."""
-    for folder, form in (
-        (root, "{}.txt"),
-        (root, "{}_list.txt"),  # PaddleSeg
-        (root, "{}.csv"),
-        (root / "ImageSets" / "Segmentation", "{}.txt"),  # Pascal VOC, CVAT
-    ):
-        found = {
-            split: folder / form.format(name)
-            for split, names in SPLIT_NAMES.items()
-            for name in reversed(names)
-            if (folder / form.format(name)).is_file()
-        }
-        if found:
-            return found
+    segmentation = root / "ImageSets" / "Segmentation"  # Pascal VOC, CVAT
+    others = [
+        folder for name in LIST_FOLDERS if (folder := subfolder(root, (name,))) and folder != root
+    ]
+    for folder in (root, segmentation, *others):
+        for form in LIST_FORMS:
+            found = {
+                split: folder / form.format(name)
+                for split, names in SPLIT_NAMES.items()
+                for name in reversed(names)
+                if (folder / form.format(name)).is_file()
+            }
+            if found:
+                return found
     for path in (
         root / "pairs.txt",
         root / "ImageSets" / "Segmentation" / "trainval.txt",

@@ -115,7 +115,13 @@ def test_masks_in_the_images_folder(tmp_path, ending):
 
 @pytest.mark.parametrize(
     ("folder", "form"),
-    [(".", "{}_list.txt"), (".", "{}.csv"), ("ImageSets/Segmentation", "{}.txt")],
+    [
+        (".", "{}_list.txt"),
+        (".", "{}.csv"),
+        ("ImageSets/Segmentation", "{}.txt"),
+        ("ImageSets", "{}.txt"),
+        ("Splits", "{}.lst"),
+    ],
 )
 @pytest.mark.parametrize("pairs", [True, False])
 def test_splits_that_lists_give(tmp_path, folder, form, pairs):
@@ -160,6 +166,23 @@ def test_lists_as_programs_write_them(tmp_path, text, encoding):
     dataset = load_dataset("folder", tmp_path)
     assert names(dataset) == {"train": [("a.png", "a.png")], "val": [("b.png", "b.png")]}
     assert dataset.split("train")[0].mask.parent.name == "masks"
+
+
+def test_a_list_of_names_with_a_header(tmp_path):
+    for name in "abc":
+        write_pair(tmp_path / "images" / f"{name}.jpg", tmp_path / "masks" / f"{name}.png")
+    (tmp_path / "train.csv").write_text("Image_ID\na\nb.jpg\n")
+    (tmp_path / "val.csv").write_text("Image_ID\nc\n")
+    assert names(load_dataset("folder", tmp_path)) == {
+        "train": [("a.jpg", "a.png"), ("b.jpg", "b.png")],
+        "val": [("c.jpg", "c.png")],
+    }
+
+
+def test_run_lengths_in_a_list_are_named(tmp_path):
+    write_pair(tmp_path / "images" / "a.jpg", tmp_path / "masks" / "a.png")
+    (tmp_path / "train.csv").write_text("ImageId,EncodedPixels\na.jpg,1 3 10 5\n")
+    assert "train.csv: run-length encodings, as Kaggle has them" in error_of(tmp_path)
 
 
 def test_a_list_with_the_masks_first_is_refused(tmp_path):
