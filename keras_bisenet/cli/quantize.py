@@ -62,6 +62,8 @@ def command(source, run_dir, data_dir, resume, any_classes, **options):
             dataset = source.load_dataset(training)
             for split in ("train", "val") if config.mode == "qat" else ("train",):
                 dataset.require_labels(split)
+            if config.mode == "qat":  # validated after the training
+                dataset.require_readable("val")
             run = Run.create(run_dir, training, source.label_map, config)
             run.any_classes = any_classes
 

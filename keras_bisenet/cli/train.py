@@ -12,6 +12,7 @@ from keras_bisenet.cli.options import (
 )
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.files import write_text
+from keras_bisenet.progress import progress_bar
 from keras_bisenet.training.config import TrainingConfig, make_config, read_config
 
 
@@ -162,7 +163,6 @@ def take_suggestions(dataset):
         UserError: When the data have other errors than those.
     """
     from keras_bisenet.data.check import check_dataset
-    from keras_bisenet.progress import progress_bar
 
     with progress_bar("reading", sum(map(len, dataset.splits.values()))) as bar:
         result = check_dataset(dataset, progress=bar)
@@ -206,6 +206,9 @@ def check_before_work(config, run=None):
         )
     for split in ("train", "val"):
         dataset.require_labels(split)
+    # Training images are read when training begins; these would be when it has been going on.
+    with progress_bar("reading val", len(dataset.split("val"))) as bar:
+        dataset.require_readable("val", bar)
     if config.teacher or config.soft_labels or config.extra:
         load_tensorflow()
         from keras_bisenet.training.distillation import check_sources

@@ -333,7 +333,8 @@ def _from_content(path: Path, content) -> tuple[list[Entry], list]:
         ignored = ignored if isinstance(ignored, list) else [ignored]
         count = content.get("nc")
         content = next(content[key] for key in keys if key in content)
-    if isinstance(content, dict) and all(type(each) is int for each in content.values()):
+    names_first = isinstance(content, dict) and not any(str(key).isdigit() for key in content)
+    if names_first and all(type(each) is int for each in content.values()):
         content = [{"id": number, "name": name} for name, number in content.items()]
     if isinstance(content, dict):  # id: name
         content = [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -110,6 +112,24 @@ class Dataset:
             f"{samples[0].mask.parent if samples else self.name}: every mask of {split} is void "
             "all over, so that there is no pixel to count: label them, or use another split"
         )
+
+    def require_readable(self, split: str, progress: Callable[[int], None] | None = None) -> None:
+        """Reads a whole split, so that a bad file shows before training rather than when it is
+        validated.
+
+        Args:
+            split: Its name.
+            progress: Called with 1 after each sample.
+
+        Raises:
+            SampleError: As `read_pair`, of the first bad one.
+            UsageError: When the data set has no such split.
+        """
+        # Pillow decodes without Python's global lock.
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            for _ in threads.map(lambda sample: self.read(sample) and None, self.split(split)):
+                if progress:
+                    progress(1)
 
     def read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         """Reads one sample.

@@ -42,6 +42,22 @@ def test_data_that_nothing_can_be_learnt_from(tmp_path, options, message):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("damage", ["mask", "image", "id"])
+def test_a_bad_file_of_the_validation_split(tmp_path, damage):
+    """It would show at the first validation, which may be hours away."""
+    data = write_data(tmp_path / "data")
+    (data / "classes.txt").write_text("a\nb\n")
+    path = data / "val" / ("images" if damage == "image" else "masks") / "1.png"
+    if damage == "id":
+        write_mask(path, (0, 7))
+    else:
+        path.write_bytes(path.read_bytes()[:60])
+    result = run("train", "--dataset", "folder", "--data-dir", data, "--run", tmp_path / "run",
+                 "--batch-size", 2, "--size", "32x32", "--epochs", 9)  # fmt: skip
+    assert result.exit_code == 1 and f"Error: {path}: " in result.output, result.output
+    assert not (tmp_path / "run").exists()
+
+
 def test_one_image_has_no_validation_split(tmp_path):
     write_image(tmp_path / "data" / "images" / "0.png")
     write_mask(tmp_path / "data" / "masks" / "0.png", (0, 1))

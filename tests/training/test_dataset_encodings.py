@@ -112,6 +112,11 @@ def declared(tmp_path, name, text):
     return {each.id: each.name for each in read_classes_file(path).classes}
 
 
+def test_numbers_as_names_are_names(tmp_path):
+    assert declared(tmp_path, "classes.yaml", "names: {0: 7, 1: 9}\n") == {0: "7", 1: "9"}
+    assert declared(tmp_path, "classes.yaml", "names: {a7: 1, a9: 0}\n") == {1: "a7", 0: "a9"}
+
+
 THREE = {0: "background", 1: "cat", 2: "dog"}
 PBTXT = """# mine
 item {
