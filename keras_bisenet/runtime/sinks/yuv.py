@@ -44,6 +44,8 @@ class YuvOverlay:
         self.shape = self._overlay.canvas.shape[:2]
         self._kept = round((1 - alpha) * 256)  # of a pixel, in 256ths
         self._colours: int | None = None
+        # Kept: setting swscale up costs more than a legend's conversion.
+        self._of_pictures, self._of_legends = _Converter(), _Converter()
         self._work = [np.empty((size[0] // s, size[1] // s), np.uint16) for s in STEPS]
 
     @staticmethod
@@ -53,13 +55,13 @@ class YuvOverlay:
 
     def draw(self, frame: Frame, ids: np.ndarray) -> Any:
         """The picture with its legend, as an `av.VideoFrame`."""
-        picture = _decoded_yuv(frame) or _yuv_of(frame.image, "yuv420p", SMPTE170M)
+        picture = _decoded_yuv(frame) or self._of_pictures.yuv(frame.image, SMPTE170M)
         colours_changed = picture.colorspace != self._colours
         if colours_changed:
             self._set_colours(picture.colorspace)
         if self._overlay.draw_legend(ids) or colours_changed:
             legend = self._overlay.canvas[self._size[0] :]
-            self._legend = _planes(_yuv_of(legend, "yuv420p", picture.colorspace))
+            self._legend = _planes(self._of_legends.yuv(legend, picture.colorspace))
         drawn = pyav().VideoFrame(self.shape[1], self.shape[0], "yuv420p")
         take_colours(drawn, picture)
         for source, out, legend, table, step, work in zip(
@@ -79,7 +81,7 @@ class YuvOverlay:
         """What each class adds to a pixel's Y, U and V."""
         table = np.zeros((1, 256, 3), np.uint8)
         table[0, : len(self._palette)] = self._palette
-        planes = _planes(_yuv_of(table, "yuv444p", colours))
+        planes = _planes(_Converter().yuv(table, colours, "yuv444p"))
         share = 1 - self._kept / 256
         self._tables = [np.round(share * plane[0, :256]).astype(int).tolist() for plane in planes]
         self._colours = colours
@@ -101,13 +103,18 @@ def _decoded_yuv(frame: Frame) -> Any:
     return picture
 
 
-def _yuv_of(image: np.ndarray, kind: str, colours: int) -> Any:
-    """An RGB image as an `av.VideoFrame` of that pixel format, by FFmpeg's swscale."""
-    rgb = pyav().VideoFrame.from_ndarray(image, format="rgb24")
-    rgb.colorspace = colours
-    yuv = rgb.reformat(format=kind)
-    yuv.colorspace, yuv.color_range = colours, LIMITED
-    return yuv
+class _Converter:
+    """RGB images, best all of one size, as `av.VideoFrame`s, by FFmpeg's swscale."""
+
+    def __init__(self) -> None:
+        self._scaler = pyav().video.reformatter.VideoReformatter()
+
+    def yuv(self, image: np.ndarray, colours: int, pixel_format: str = "yuv420p") -> Any:
+        rgb = pyav().VideoFrame.from_ndarray(image, format="rgb24")
+        rgb.colorspace = colours
+        yuv = self._scaler.reformat(rgb, format=pixel_format)
+        yuv.colorspace, yuv.color_range = colours, LIMITED
+        return yuv
 
 
 def _planes(picture: Any) -> list[np.ndarray]:

@@ -181,6 +181,7 @@ def _decoded(container, name: str, rotate: int) -> Iterator[tuple[float | None, 
     av = pyav()
     stream = _video_stream(container, name)
     stream.thread_type = "AUTO"
+    scaler = av.video.reformatter.VideoReformatter()  # kept: each is a costly thing to set up
     errors = 0
     packets = container.demux(stream)
     while True:
@@ -200,7 +201,8 @@ def _decoded(container, name: str, rotate: int) -> Iterator[tuple[float | None, 
                 return
             continue
         for frame in frames:
-            image, turn = frame.to_ndarray(format="rgb24"), rotate - round(_rotation(frame))
+            image = scaler.reformat(frame, format="rgb24").to_ndarray()
+            turn = rotate - round(_rotation(frame))
             yield frame.time, turned(image, turn), frame if turn % 360 == 0 else None
 
 
