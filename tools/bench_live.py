@@ -31,10 +31,11 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "device")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "device")]
 SLEEP_MS = 40
 RATE = 25
 SAMPLE_SECONDS = 10.0
+STAGE_FRAMES = 48
 VIDEO_SIZES = {"480x360": (360, 480), "1280x720": (720, 1280)}
 
 
@@ -44,17 +45,23 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=400, help="of each video")
     parser.add_argument("--long", type=int, default=0, help="frames of a long 720p video")
     parser.add_argument("--soak", type=float, default=0, help="seconds of a live page with clients")
-    parser.add_argument("--only", choices=["videos", "long", "live", "soak"], help="that alone")
+    parser.add_argument(
+        "--only", choices=["videos", "stages", "long", "live", "soak"], help="that alone"
+    )
     parser.add_argument("--csv", type=Path, help="where the soak's samples go, one in 10 seconds")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    wanted = [options.only] if options.only else ["videos", "long", "live", "soak"]
+    wanted = [options.only] if options.only else ["videos", "stages", "long", "live", "soak"]
     report: dict = {"cpus": len(os.sched_getaffinity(0)), "sleep_ms": SLEEP_MS}
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))
         if "videos" in wanted:
             report["videos"] = {
                 name: bench.video(size, options.frames) for name, size in VIDEO_SIZES.items()
+            }
+        if "stages" in wanted:
+            report["cpu_ms_by_stage"] = {
+                name: bench.stages(size) for name, size in VIDEO_SIZES.items()
             }
         if "long" in wanted and options.long:
             report["long"] = bench.video((720, 1280), options.long)
@@ -105,6 +112,44 @@ class Bench:
             "peak_mb": round(max(memory)),
             "growth_mb_in_the_second_half": round(middle[-1] - middle[0], 1),
         }
+
+    def stages(self, size: tuple[int, int]) -> dict:
+        """The processor's milliseconds for a frame, stage by stage, one after the other: the
+        least of three rounds, as nothing but this is to be counted."""
+        from tflite_tiny import NAMES, PALETTE
+
+        from keras_bisenet.runtime.segmenter import Answer, Segmenter, Timings
+        from keras_bisenet.runtime.sinks import Style, open_sink
+        from keras_bisenet.runtime.sinks.yuv import YuvOverlay
+        from keras_bisenet.runtime.sources import open_source
+
+        path, style = self.folder / "drive.mp4", Style(NAMES, PALETTE)
+        write_video(path, size, STAGE_FRAMES)
+        segmenter = Segmenter(self.network())
+        rounds = []
+        for number in range(3):
+            spent = {}
+            source = open_source(path)
+            with spending(spent, "decode"):
+                frames = list(source)
+            with spending(spent, "letterbox"):
+                prepared = [segmenter.prepare(frame.image) for frame in frames]
+            raws = [(segmenter.invoke(array), fit) for array, fit in prepared]
+            with spending(spent, "class_ids"):
+                ids = [segmenter.finish(raw, fit) for raw, fit in raws]
+            overlay = YuvOverlay(size, NAMES, PALETTE)
+            with spending(spent, "draw"):
+                for frame, of_frame in zip(frames, ids):
+                    overlay.draw(frame, of_frame)
+            sink = open_sink(str(self.folder / f"{number}.mp4"), source, style)
+            with spending(spent, "encode"):
+                for frame, of_frame in zip(frames, ids):
+                    sink.write(frame, Answer(of_frame, Timings(0, 0, 0)))
+                sink.close()
+            spent["encode"] -= spent["draw"]
+            rounds.append(spent)
+        least = {name: min(spent[name] for spent in rounds) for name in rounds[0]}
+        return {name: round(1000 * least[name] / STAGE_FRAMES, 2) for name in least}
 
     def run(self, size: tuple[int, int], frames: int) -> tuple[dict, list[float], str]:
         """The last sample of the process, its memory all along, and what it said."""
@@ -201,6 +246,14 @@ class Bench:
             text=True,
             env=self.environment,
         )
+
+
+@contextlib.contextmanager
+def spending(spent: dict, name: str):
+    """Counts the processor's seconds that a block takes, in all of this process's threads."""
+    start = time.process_time()
+    yield
+    spent[name] = time.process_time() - start
 
 
 def write_video(path: Path, size: tuple[int, int], frames: int) -> None:
