@@ -219,7 +219,12 @@ def read_classes_file(path: Path) -> DeclaredClasses:
         ignored_ids += [] if takes_no_place else [number]
         ignored_colours += [entry.colour] if entry.colour else []
     for value in ignored:
-        if isinstance(value, int):
+        named = next((each for each in classes if each.name == value), None)
+        if named:  # a class by its name
+            classes.remove(named)
+            ignored_ids.append(named.id)
+            ignored_colours += [named.colour] if named.colour else []
+        elif isinstance(value, int):
             ignored_ids.append(_id(path, value))
         else:
             ignored_colours.append(_colour(path, value))
@@ -437,7 +442,7 @@ def _refuse_unknown_numbers(path: Path, values: dict) -> None:
             raise UserError(f"{path}: what {key!r} means is not known: call it id, r, g or b")
 
 
-_COMMENT = re.compile(r"\s*(//|#(?![0-9a-fA-F]{6}\b))")  # no colour
+_COMMENT = re.compile(r"\s*(//|#(?![0-9a-fA-F]{6}\b)|sep=.\s*$)")  # no colour; Excel's first line
 
 
 class _Row(NamedTuple):
@@ -512,8 +517,9 @@ def _channels(found: re.Match) -> str:
 
 
 def _id(path: Path, value) -> int:
-    if str(value).isdigit() and int(value) <= 255:
-        return int(value)
+    whole = str(value).removesuffix(".0")  # as pandas writes a column with gaps
+    if whole.isdigit() and int(whole) <= 255:
+        return int(whole)
     raise UserError(f"{path}: {value!r} is no id of a class: give a number from 0 to 255")
 
 

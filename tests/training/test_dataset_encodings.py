@@ -157,6 +157,8 @@ item { name: '/m/0', id: 0, display_name: 'background' }
         ("classes.txt", "// mine\n  # all\n\u200bbackground\xa0\r\ncat\0\ndog\n".replace("\0", "")),
         ("classes.csv", 'name,id\n"background",0\n"dog\n",2\ncat,1\n'),
         ("classes.txt", "Klasse\nbackground\ncat\ndog\n"),
+        ("classes.csv", "sep=;\nname;id\nbackground;0.0\ncat;1.0\ndog;2.0\n"),
+        ("classes.yaml", "classes: [background, cat, dog, hen]\nignore: [hen]\n"),
         ("CLASSES.TXT", "background\ncat\ndog\n"),
         ("labels.csv", "Pixel Value, Class\n0, background\n2, dog\n1, cat\n"),
         ("classes.json", '["background", "cat", "dog"]'),

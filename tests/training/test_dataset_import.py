@@ -154,7 +154,6 @@ def test_roboflows_first_category_stands_for_the_others(tmp_path):
         ({"area": "large"}, "an area is 'large', no number"),
         ({"iscrowd": 0, "category_id": None}, "no category has the id None"),
         ({"segmentation": 5}, "not as coco writes it (TypeError: "),
-        ({"segments_info": []}, "panoptic annotations, whose masks are PNG files"),
         (
             {"segmentation": {"size": [4, 4], "counts": [2, 14]}},
             "a shape on a.jpg is of 4x4 pixels, and the image has 48x64",
@@ -209,6 +208,52 @@ def test_what_other_programs_write_as_coco(tmp_path, change):
     assert result.exit_code == 0, result.output
     mask = drawn_mask(tmp_path / "d")
     assert mask[10, 10] == 2 and mask[30, 30] == 1 and mask[46, 60] == 0
+
+
+def panoptic_project(directory):
+    """Two images; 0 is no segment, and the second car a crowd. Returns the ids that are meant."""
+    numbers = np.zeros((HEIGHT, WIDTH), np.int64)
+    numbers[10:] = 3_000_001
+    numbers[20:30, 10:30] = 260
+    numbers[20:30, 40:50] = 261
+    meant = np.full(numbers.shape, 255)
+    meant[10:], meant[20:30, 10:30], meant[20:30, 40:50] = 0, 1, 255
+    png = np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], axis=-1)
+    content = {
+        "images": [{"id": i, "file_name": f"{i}.jpg", "height": 48, "width": 64} for i in (7, 8)],
+        "categories": [{"id": 4, "name": "car"}, {"id": 2, "name": "road"}],
+        "annotations": [
+            {
+                "image_id": i,
+                "file_name": f"{i}.png",
+                "segments_info": [
+                    {"id": 260, "category_id": 4, "iscrowd": 0},
+                    {"id": 3_000_001, "category_id": 2},
+                    {"id": 261, "category_id": 4, "iscrowd": 1},
+                ],
+            }
+            for i in (7, 8)
+        ],
+    }
+    folder = directory / "annotations" / "panoptic_val2017"
+    folder.mkdir(parents=True)
+    for i in (7, 8):
+        write_image(directory / "val2017" / f"{i}.jpg", i, (HEIGHT, WIDTH))
+        Image.fromarray(png.astype(np.uint8)).save(folder / f"{i}.png")
+    folder.with_suffix(".json").write_text(json.dumps(content))
+    return meant
+
+
+def test_panoptic_annotations(tmp_path):
+    meant = panoptic_project(tmp_path / "s")
+    result = run("import", "--from", "coco", tmp_path / "s", "-o", tmp_path / "d")
+    assert result.output.startswith("classes: 0 road, 1 car\n"), result.output
+    for path in (tmp_path / "d").rglob("masks/*.png"):
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(np.array(image), meant)
+    (tmp_path / "s" / "annotations" / "panoptic_val2017" / "8.png").unlink()
+    message = refused("import", "--from", "coco", tmp_path / "s", "-o", tmp_path / "e")
+    assert "8.png: there is no such file, which panoptic_val2017.json names" in message
 
 
 @pytest.mark.parametrize("seed", range(3))

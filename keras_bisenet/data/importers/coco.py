@@ -5,6 +5,7 @@
     SRC/train/_annotations.coco.json           SRC/train/*.jpg         as Roboflow writes it
     SRC/result.json                            SRC/images/*            as Label Studio writes it
     SRC.json                                   images below its folder
+    SRC/annotations/panoptic_val2017.json      panoptic annotations: see `panoptic`
 
 Polygons of several parts are drawn by pycocotools; both kinds of run-length encoding are read.
 Where objects overlap, smaller ones lie on top (by their `area`, or what they cover where that is
@@ -32,6 +33,7 @@ from keras_bisenet.data.importers.annotations import (
     read_json,
     split_of,
 )
+from keras_bisenet.data.importers.panoptic import images_of, is_panoptic
 from keras_bisenet.data.importers.rasterize import (
     coco_counts,
     coco_masks,
@@ -53,9 +55,11 @@ def read(source: Path) -> Annotations:
     images = ImageFiles(root)
     found = Annotations(order="smaller objects lie on top of larger ones, and crowds are void")
     names: dict[str, str] = {}
+    kinds = set()
     for path in paths:
         content = _content(path)
         _refuse_shares(content, path)
+        kinds.add(is_panoptic(content))
         categories = _categories(content, path)
         for key, name in categories.items():
             if names.setdefault(key, name) != name:
@@ -65,7 +69,13 @@ def read(source: Path) -> Annotations:
                 )
         split = None if len(paths) == 1 and source.is_file() else split_of(path.stem)
         split = split or (split_of(path.parent.name) if path.parent != root else None)
-        found.images += _images(content, path, split, categories, images, found.skipped)
+        if is_panoptic(content):
+            found.images += images_of(content, path, split, categories, images)
+        else:
+            found.images += _images(content, path, split, categories, images, found.skipped)
+    if len(kinds) > 1:
+        raise UserError(f"{root}: panoptic annotations beside others: import one of the files")
+    found.covers_all = True in kinds
     found.labels = [names[each] for each in sorted(names, key=_by_number)]
     return found
 
@@ -96,24 +106,21 @@ def _content(path: Path) -> dict:
     for key in ("images", "annotations", "categories"):
         if not isinstance(content[key], list):
             raise UserError(f"{path}: {key} is no list: export it again")
-    if any("segments_info" in annotation for annotation in content["annotations"][:1]):
-        raise UserError(
-            f"{path}: panoptic annotations, whose masks are PNG files: take those of the instances"
-        )
     return content
 
 
 def _refuse_shares(content: dict, path: Path) -> None:
     """Refuses polygons in shares of the image's sides, which COCO has none of: all would lie in
     its first pixel."""
-    parts = [
-        part
+    polygons = [
+        annotation["segmentation"]
         for annotation in content["annotations"]
-        if isinstance(annotation.get("segmentation"), list)
-        for part in annotation["segmentation"]
+        if isinstance(annotation.get("segmentation"), list) and annotation["segmentation"]
     ]
-    values = np.array([x for part in parts if isinstance(part, list) for x in np.ravel(part)])
-    if values.size and values.dtype.kind in "if" and 0 <= values.min() and values.max() <= 1:
+    for polygon in polygons:
+        if any(not (np.isreal(x) and 0 <= x <= 1) for part in polygon for x in np.ravel(part)):
+            return
+    if polygons:
         raise UserError(
             f"{path}: all coordinates lie between 0 and 1, and COCO's are pixels: multiply them by "
             "the images' sides"
@@ -125,7 +132,11 @@ def _categories(content: dict, path: Path) -> dict[str, str]:
     try:
         names = {str(each["id"]): str(each["name"]) for each in content["categories"]}
         parents = {each.get("supercategory") for each in content["categories"]}
-        used = {str(each["category_id"]) for each in content["annotations"]}
+        used = {
+            str(each["category_id"])
+            for annotation in content["annotations"]
+            for each in annotation.get("segments_info", [annotation])
+        }
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: a category or annotation without {error}") from error
     if len(names) < len(content["categories"]):
