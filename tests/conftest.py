@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pickle
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -150,8 +152,19 @@ def qat_run(float_run, command, loaded_once):
 
     run = Run(float_run.path.parent / "qat")
     options = ("--epochs", 1, "--batch-size", 4, "--calibration-images", 8)
+    before = random_state()
     command("quantize", float_run.path, "--run", run.path, *options)
+    assert random_state() == before, "it has a seed of its own, and leaves the process's alone"
     return run
+
+
+def random_state() -> tuple:
+    """Where the process's random numbers are: Python's, NumPy's, and TensorFlow's seed."""
+    import numpy as np
+    import tensorflow as tf
+
+    numpy_state = pickle.dumps(np.random.get_state())
+    return random.getstate(), numpy_state, tf.compat.v1.get_seed(None)[0]
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from __future__ import annotations
 from importlib import import_module
 
 from keras_bisenet.errors import UsageError
+from keras_bisenet.models.blocks import keras_or_default
+from keras_bisenet.models.default_settings import default_settings
 from keras_bisenet.models.family import Family
 
 FAMILIES: tuple[Family, ...] = tuple(
@@ -48,11 +50,15 @@ def find_family(name: str) -> Family:
 def build_model(name: str, num_classes: int, input_shape=(None, None, 3), **options):
     """Builds a named model; `options` go to its family's `build` and win over the name's own.
 
+    It is a float32 graph of channels-last images whatever Keras' global settings are.
+
     Raises:
         UsageError: When the name is unknown, or an option or a size has no meaning.
     """
     family = find_family(name)
+    options = {**family.variants[name], **options}
     try:
-        return family.build(num_classes, input_shape, **{**family.variants[name], **options})
+        with default_settings(keras_or_default(options.get("keras"))):
+            return family.build(num_classes, input_shape, **options)
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -13,20 +13,30 @@ from keras_bisenet.data.augmentation import Augmentation
 from keras_bisenet.data.dataset import Dataset
 from keras_bisenet.data.pipeline import TrainingPipeline
 from keras_bisenet.files import replacing
+from keras_bisenet.models.default_settings import default_settings
 from keras_bisenet.progress import progress_bar
 from keras_bisenet.quantization import loading, qat
 from keras_bisenet.quantization.calibration import calibrate, calibration_images
 from keras_bisenet.training.config import QuantizationConfig, TrainingConfig
 from keras_bisenet.training.evaluation import KerasSegmenter
+from keras_bisenet.training.keras_settings import keras_settings
 from keras_bisenet.training.loop import TrainingLoop
 from keras_bisenet.training.run import Run
 from keras_bisenet.training.trainer import configured_loss, open_pipeline
 
 
 def train_quantized(run: Run, config: QuantizationConfig) -> list[dict[str, float]]:
-    """Quantization-aware training; returns the rows of `metrics.csv`."""
+    """Quantization-aware training; returns the rows of `metrics.csv`.
+
+    Global settings of both Kerases, and Python's and NumPy's random numbers, are the caller's
+    again when it returns.
+    """
+    with keras_settings(config.seed), default_settings(tf_keras):
+        return _train_quantized(run, config)
+
+
+def _train_quantized(run: Run, config: QuantizationConfig) -> list[dict[str, float]]:
     training = run.config
-    tf_keras.utils.set_random_seed(config.seed)
     augmentation = Augmentation.of(training)
     dataset = run.load_dataset(training)
     pipeline = open_pipeline(dataset, training, config.batch_size, config.seed, augmentation)
@@ -50,6 +60,7 @@ def train_quantized(run: Run, config: QuantizationConfig) -> list[dict[str, floa
     return loop()
 
 
+@default_settings(tf_keras)
 def calibrated_model(run: Run, config: QuantizationConfig, dataset: Dataset):
     """The quantization-aware model of a run's float model, its ranges set, not yet fine-tuned."""
     model = loading.float_deployment_model(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tf_keras
 
 from keras_bisenet.errors import UserError
+from keras_bisenet.models.default_settings import default_settings
 from keras_bisenet.models.deployment import deployment_model
 from keras_bisenet.quantization.qat import quantization_aware
 from keras_bisenet.quantization.resizes import asymmetric_resizes
@@ -13,6 +14,7 @@ from keras_bisenet.training.run import Run
 from keras_bisenet.training.saving import load_model
 
 
+@default_settings(tf_keras)
 def float_deployment_model(run: Run, size=None):
     """The float model of a run as it is put on a device, in tf_keras and its target's form.
 
@@ -36,6 +38,7 @@ def float_deployment_model(run: Run, size=None):
     return asymmetric_resizes(model) if target.resize == "asymmetric" else model
 
 
+@default_settings(tf_keras)
 def load_quantized(run: Run, size=None):
     """The quantization-aware model of a run, in tf_keras, with its best weights.
 

@@ -9,6 +9,8 @@ inputs (seen in 0.8.1 with the stem's: a silent loss of half the accuracy).
 
 from __future__ import annotations
 
+import random
+
 # tfmot must find Keras 3 imported, or it takes its place in TensorFlow for the whole process.
 import keras  # noqa: F401, I001
 import numpy as np
@@ -54,7 +56,7 @@ def quantization_aware(model):
     def annotate(layer):
         if isinstance(layer, layers.InputLayer):
             return layer
-        copy = type(layer).from_config(layer.get_config())
+        copy = type(layer).from_config(_with_seed(layer.get_config()))
         has_weights = type(layer).__name__ in WEIGHTED
         config = LayerConfig(weights=has_weights, output=rounded[layer.name])
         return quantization.quantize_annotate_layer(copy, config)
@@ -67,6 +69,13 @@ def quantization_aware(model):
         quantized = quantization.quantize_apply(annotated, scheme=Scheme())
     _fix_input_range(quantized)
     return quantized
+
+
+def _with_seed(config: dict) -> dict:
+    """A layer's configuration; if it draws random numbers, with a seed from Python's generator, as
+    in Keras 3. tf_keras would need TensorFlow's global seed set, which cannot be put back."""
+    is_unseeded = "seed" in config and config["seed"] is None
+    return {**config, "seed": random.randrange(2**31)} if is_unseeded else config
 
 
 def observed(quantized) -> dict[str, object]:

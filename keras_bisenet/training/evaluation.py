@@ -16,6 +16,7 @@ from PIL import Image
 from keras_bisenet.data.dataset import Dataset, Sample
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.imaging.letterbox import Fit, class_ids_from_logits
+from keras_bisenet.models.default_settings import default_settings
 from keras_bisenet.models.family import check_size
 from keras_bisenet.training.metrics import Scores, confusion_matrix
 
@@ -116,8 +117,9 @@ class KerasSegmenter:
         UpSampling2D does not bear.
         """
         if size not in self._models:
-            image = keras.Input((*size, 3))
-            self._models[size] = keras.Model(image, self._models[self.size](image))
+            with default_settings(keras):
+                image = keras.Input((*size, 3))
+                self._models[size] = keras.Model(image, self._models[self.size](image))
         return self._models[size]
 
     def _probabilities(self, image: np.ndarray, scale: float) -> np.ndarray:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_bisenet.errors import UsageError
+from keras_bisenet.models.default_settings import default_settings
 
 BACKENDS = ("tensorflow", "jax")
 
@@ -31,21 +32,16 @@ def keras_settings(seed: int) -> Iterator[None]:
             f"Keras' backend is {backend}, on which this does not train: set KERAS_BACKEND to "
             f"{' or '.join(BACKENDS)}"
         )
-    policy = keras.config.dtype_policy()
-    data_format = keras.config.image_data_format()
     distribution = keras.distribution.distribution()
     # Keras draws the seeds of its initializers from these two. They suffice: nothing here uses
     # the global generator of TensorFlow, which could not be put back.
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    keras.config.set_dtype_policy("float32")
-    keras.config.set_image_data_format("channels_last")
     random.seed(seed)
     np.random.seed(seed)
     try:
-        yield
+        with default_settings(keras):
+            yield
     finally:
-        keras.config.set_dtype_policy(policy)
-        keras.config.set_image_data_format(data_format)
         keras.distribution.set_distribution(distribution)
         random.setstate(python_state)
         np.random.set_state(numpy_state)

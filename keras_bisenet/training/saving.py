@@ -8,6 +8,7 @@ import keras
 
 from keras_bisenet.errors import UserError
 from keras_bisenet.files import replacing
+from keras_bisenet.models.default_settings import default_settings
 
 
 def save_model(model, path: Path) -> None:
@@ -23,6 +24,7 @@ def load_model(path):
         UserError: When there is none, or it is damaged.
     """
     try:
-        return keras.saving.load_model(path, compile=False)
+        with default_settings(keras):
+            return keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, KeyError) as error:
         raise UserError(f"{path}: no readable .keras model ({error})") from error

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 
 from keras_bisenet.errors import UserError
@@ -78,6 +81,19 @@ def test_a_layer_that_chooses_has_its_inputs_scale():
 def test_a_layer_that_the_table_does_not_know_is_refused_by_name(layer, what):
     with pytest.raises(UserError, match=rf"^layer odd: nothing is known of how {what} is rounded"):
         qat.quantization_aware(model_of(layer))
+
+
+def test_dropout_in_fine_tuning_follows_from_pythons_seed():
+    """TensorFlow's global seed need not be set, which could not be put back."""
+    model = model_of(layers.Dropout(0.5, name="dropout"))
+    picture = np.random.default_rng(0).random((1, *SHAPE), np.float32)
+    answers = []
+    for seed in (3, 3, 4):
+        random.seed(seed)
+        answer = tf.function(qat.quantization_aware(model))
+        answers.append(answer(picture, training=True).numpy())
+    np.testing.assert_array_equal(answers[0], answers[1])
+    assert not np.array_equal(answers[0], answers[2])
 
 
 def test_a_normalization_on_its_own_is_refused():

@@ -53,7 +53,7 @@ def test_upsampling_that_learns_is_left_alone():
 
 
 def test_the_input_is_one_tensor_and_no_list_of_one(plain, fast):
-    """Keras 3.6 warns of a tensor that is given to a model that was made from a list."""
+    """Some Keras versions warn of a tensor that is given to a model that was made from a list."""
     assert plain.input is plain.inputs[0]
     assert fast.input is fast.inputs[0]
 

@@ -160,7 +160,7 @@ def test_the_model_is_the_best_one(run, config):
 
 
 def test_the_model_takes_a_tensor_and_no_list_of_one(run):
-    """Keras 3.6 warns of a tensor that is given to a model that was made from a list."""
+    """Some Keras versions warn of a tensor that is given to a model that was made from a list."""
     model = load_model(run.model_file)
     assert model.input is model.inputs[0]
 
