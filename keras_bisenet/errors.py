@@ -15,3 +15,8 @@ class UsageError(UserError):
     """A request that makes no sense: a wrong option, size or configuration. Exits with 2."""
 
     exit_code = 2
+
+
+def how_to_install(extra: str) -> str:
+    """The cure where a library is missing that an extra of this package brings."""
+    return f"pip install '.[{extra}]' in a checkout of keras-bisenet"

@@ -208,7 +208,7 @@ def start_on_jax():
 
     def start(program, *arguments):
         if importlib.util.find_spec("jax") is None:
-            return lambda: pytest.skip("JAX is not installed: pip install 'keras-bisenet[test]'")
+            return lambda: pytest.skip("JAX is not installed: pip install '.[test]'")
         process = subprocess.Popen(
             [sys.executable, "-c", program, *map(str, arguments)],
             stdout=subprocess.PIPE,

@@ -43,7 +43,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the checkout
 
-from keras_bisenet.errors import UsageError, UserError  # noqa: E402
+from keras_bisenet.errors import UsageError, UserError, how_to_install  # noqa: E402
 from keras_bisenet.files import write_json  # noqa: E402
 
 REFERENCE = "https://github.com/CoinCheung/BiSeNet"
@@ -517,7 +517,7 @@ def _check(options) -> None:
         ours += ["tensorflow", "keras"]
     if options.inference:
         theirs += ["onnx", "onnxscript", "onnxruntime"]
-    find_modules({"modules": ours, "cure": "pip install 'keras-bisenet[train]'"})
+    find_modules({"modules": ours, "cure": how_to_install("train")})
     cure = f"pip install {' '.join(theirs)}, or give --torch-python a Python that has them"
     _turn("find_modules", options.torch_python, {"modules": theirs, "cure": cure})
     if options.inference:

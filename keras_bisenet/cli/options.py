@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from keras_bisenet.console import quiet_stderr
-from keras_bisenet.errors import UsageError, UserError
+from keras_bisenet.errors import UsageError, UserError, how_to_install
 from keras_bisenet.targets import TARGETS
 
 
@@ -176,8 +176,7 @@ def training_half():
         if error.name and error.name.split(".")[0] == "keras_bisenet":
             raise
         raise UserError(
-            f"this command needs {error.name}, which is not installed: "
-            "pip install 'keras-bisenet[train]'"
+            f"this command needs {error.name}, which is not installed: {how_to_install('train')}"
         ) from error
 
 

@@ -182,7 +182,7 @@ def read_record(source: str | os.PathLike | bytes | ModelFile) -> DeploymentReco
         if type(version) is int and version > _FORMAT:
             raise UserError(
                 f"{model.path}: its deployment record is of format {version}, which this "
-                "keras-bisenet does not know: pip install -U keras-bisenet"
+                "keras-bisenet does not know: update keras-bisenet"
             )
         return DeploymentRecord.from_json(value)
     except (*DAMAGE, RecursionError) as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_bisenet.errors import UserError
+from keras_bisenet.errors import UserError, how_to_install
 from keras_bisenet.label_map import LabelMap
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -45,7 +45,7 @@ def _environment():
         import jinja2
     except ModuleNotFoundError as error:
         raise UserError(
-            "an HTML page needs jinja2, which is not installed: pip install 'keras-bisenet[train]'"
+            f"an HTML page needs jinja2, which is not installed: {how_to_install('train')}"
         ) from error
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),

@@ -114,7 +114,7 @@ def read_golden(path: str | os.PathLike, model: bytes) -> dict[str, np.ndarray] 
     try:
         with np.load(golden, allow_pickle=False) as file:
             if int(file["format"]) != FORMAT:
-                raise UserError(f"{golden}: of a later version: pip install -U keras-bisenet")
+                raise UserError(f"{golden}: of a later version: update keras-bisenet")
             if str(file["model_sha256"]) != hashlib.sha256(model).hexdigest():
                 return None
             return {name: file[name] for name in ARRAYS}

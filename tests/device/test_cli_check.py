@@ -190,7 +190,7 @@ def test_without_tensorflow_a_comparison_says_what_to_install(model, tmp_path):
         pytest.skip("TensorFlow is installed")
     result = run(model, "--against", tmp_path)
     assert result.exit_code == 1
-    assert "pip install 'keras-bisenet[train]'" in result.output
+    assert "pip install '.[train]' in a checkout" in result.output
 
 
 # What is worth knowing of any file

@@ -71,7 +71,7 @@ def test_every_kind_of_model(precision, kind, exact):
 
 
 def test_convert_writes_both(request):
-    pytest.importorskip("tensorflow", reason="pip install 'keras-bisenet[train]'")
+    pytest.importorskip("tensorflow", reason="pip install '.[train]'")
     model = request.getfixturevalue("int8_file")
     with np.load(golden_path(model)) as arrays:
         assert str(arrays["model_sha256"]) == hashlib.sha256(model.read_bytes()).hexdigest()
@@ -80,7 +80,7 @@ def test_convert_writes_both(request):
 
 @pytest.mark.slow
 def test_convert_without(request, tmp_path, command):
-    pytest.importorskip("tensorflow", reason="pip install 'keras-bisenet[train]'")
+    pytest.importorskip("tensorflow", reason="pip install '.[train]'")
     run = request.getfixturevalue("float_run")
     output = command(
         "convert",

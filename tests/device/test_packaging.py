@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,15 @@ def requirements(machine: str) -> dict[str, str]:
     wanted = [r for r in every if not r.marker or r.marker.evaluate({"platform_machine": machine})]
     assert len({r.name for r in wanted}) == len(wanted)
     return {r.name: str(r.specifier) for r in wanted}
+
+
+def test_no_line_asks_a_registry_for_the_package():
+    """None has it: what README, docs and messages say must do in a checkout."""
+    texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
+    texts += ROOT.glob("keras_bisenet/**/*.py")
+    asks = re.compile(r"install (-\S+ )*['\"]?keras-bisenet")
+    assert "install ." in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [path for path in texts if asks.search(path.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64", "arm64", "AMD64"])

@@ -308,7 +308,7 @@ def test_without_pyav_a_video_is_read_by_opencv(tmp_path, monkeypatch):
     assert frames[0].image.shape == expected[0].image.shape
     assert np.abs(frames[0].image.astype(int) - expected[0].image).mean() < 6
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(UserError, match=r"pip install 'keras-bisenet\[video\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[video\]'"):
         open_source(source)
 
 

@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 
 if importlib.util.find_spec("tensorflow") is None:
-    collect_ignore_glob = ["*.py"]  # pip install 'keras-bisenet[train]'
+    collect_ignore_glob = ["*.py"]  # pip install '.[train]'
 
 
 @pytest.fixture(scope="class")

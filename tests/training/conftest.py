@@ -1,4 +1,4 @@
-"""The tests of this folder need what `pip install keras-bisenet[train]` adds."""
+"""The tests of this folder need what `pip install '.[train]'` adds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class WithoutTensorFlow(pytest.Module):
 
     def collect(self):
         pytest.skip(
-            "TensorFlow is not installed: pip install 'keras-bisenet[train]'",
+            "TensorFlow is not installed: pip install '.[train]'",
             allow_module_level=True,
         )
 

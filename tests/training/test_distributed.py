@@ -76,7 +76,7 @@ def start(tmp_path_factory):
     `{}` in the name of the configuration stands for the number of the process.
     """
     if importlib.util.find_spec("jax") is None:
-        pytest.skip("JAX is not installed: pip install 'keras-bisenet[test]'")
+        pytest.skip("JAX is not installed: pip install '.[test]'")
     small = tmp_path_factory.mktemp("program") / "small.py"
     small.write_text(SMALL)
     started = []

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from keras_bisenet.data.importers.annotations import Draw
-from keras_bisenet.errors import UserError
+from keras_bisenet.errors import UserError, how_to_install
 
 Points = Sequence[tuple[float, float]]
 
@@ -142,8 +142,7 @@ def coco_masks():
         from pycocotools import mask
     except ImportError as error:
         raise UserError(
-            "importing COCO's and CVAT's annotations needs pycocotools: "
-            "pip install 'keras-bisenet[train]'"
+            f"importing COCO's and CVAT's annotations needs pycocotools: {how_to_install('train')}"
         ) from error
     return mask
 

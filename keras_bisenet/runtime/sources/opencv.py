@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_bisenet.console import quiet_stderr
-from keras_bisenet.errors import UserError
+from keras_bisenet.errors import UserError, how_to_install
 from keras_bisenet.runtime.sources.base import (
     Frame,
     Source,
@@ -44,9 +44,7 @@ def opencv():
     try:
         import cv2
     except ImportError as error:
-        raise UserError(
-            "videos and cameras need OpenCV: pip install 'keras-bisenet[video]'"
-        ) from error
+        raise UserError(f"videos and cameras need OpenCV: {how_to_install('video')}") from error
     return cv2
 
 
