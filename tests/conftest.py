@@ -228,7 +228,8 @@ def start_on_jax():
 
     yield start
     for process in processes:
-        process.kill()
+        with process:
+            process.kill()
 
 
 @pytest.fixture(scope="session")

@@ -118,8 +118,8 @@ def start(tmp_path_factory):
 
     yield start_processes
     for process in started:
-        process.kill()
-        process.wait()
+        with process:
+            process.kill()
 
 
 def free_port() -> int:

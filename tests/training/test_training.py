@@ -235,8 +235,9 @@ def dying(tmp_path_factory, config):
     run = Run(folder / "run")
     options = ("--run", run.path, "--config", folder / "config.yaml")
     process = start(*options, patch=DIES_BEFORE_ROW_2)
-    yield run, process
-    process.kill()
+    with process:
+        yield run, process
+        process.kill()
 
 
 @pytest.fixture(scope="module")
