@@ -165,7 +165,13 @@ def pack(name, data_dir, out, shard_size):
     show_default=True,
     help="What pixels below no shape are.",
 )
-def import_(tool, source, out, link, skip_missing, unlabelled):
+@click.option(
+    "--classes",
+    "like",
+    type=click.Path(path_type=Path),
+    help="Classes file, or folder of a data set, whose ids the masks are to have.",
+)
+def import_(tool, source, out, link, skip_missing, unlabelled, like):
     """Draw the annotations of a tool as masks: a data set of the kind `folder`.
 
     SOURCE is a folder (or the file of annotations) as the tool exports it. The tool's own splits
@@ -176,8 +182,10 @@ def import_(tool, source, out, link, skip_missing, unlabelled):
     check_output_folder(out, "-o")
     with training_half():
         from keras_bisenet.data.importers import read_annotations
+        from keras_bisenet.data.importers.annotations import BACKGROUND_LABELS
         from keras_bisenet.data.importers.writing import write_folder
 
+        classes = _classes_like(like) if like else None
         annotations = read_annotations(tool, source)
         with progress_bar("drawing", len(annotations.images)) as bar:
             done = write_folder(
@@ -186,12 +194,16 @@ def import_(tool, source, out, link, skip_missing, unlabelled):
                 link=link,
                 skip_missing=skip_missing,
                 unlabelled_is_void=unlabelled == "void",
+                classes=classes,
                 progress=bar,
             )
-    names = done.label_map.names
+    labels = done.label_map
+    if like and not {name.lower() for name in labels.names} & {*BACKGROUND_LABELS}:
+        unlabelled = "void"
     divided = ", ".join(f"{split} {count}" for split, count in sorted(done.splits.items()))
     count = len(annotations.images) - done.missing
-    click.echo(printable(f"classes: {', '.join(f'{i} {name}' for i, name in enumerate(names))}"))
+    listed = ", ".join(f"{i} {name}" for i, name in zip(labels.file_ids, labels.names))
+    click.echo(printable(f"classes: {listed}"))
     click.echo(f"where shapes overlap, {annotations.order}; pixels below none are {unlabelled}")
     skipped = [f"{number} {what}" for what, number in sorted(annotations.skipped.items())]
     skipped += [f"{done.missing} images that are not here"] if done.missing else []
@@ -199,6 +211,23 @@ def import_(tool, source, out, link, skip_missing, unlabelled):
         click.echo(printable(f"left out: {', '.join(skipped)}"))
     shown = f" ({divided})" if divided else ""
     click.echo(printable(f"{count} images{shown}: {out} (--dataset folder)"))
+
+
+def _classes_like(path: Path):
+    """The label map of a classes file, or of a folder that has one."""
+    from keras_bisenet.data.classes_file import find_classes, read_classes_file
+    from keras_bisenet.label_map import LabelMap, pascal_palette
+
+    declared = find_classes(path) if path.is_dir() else read_classes_file(path)
+    if declared is None:
+        raise UserError(f"{path}: no classes file here: name one, such as {path / 'classes.csv'}")
+    spare = pascal_palette(len(declared.classes))
+    return LabelMap(
+        [each.name for each in declared.classes],
+        [each.colour or colour for each, colour in zip(declared.classes, spare)],
+        [each.id for each in declared.classes],
+        declared.ignored_ids,
+    )
 
 
 @command.command("label")

@@ -285,6 +285,40 @@ def test_labels_that_look_the_same_are_one_class(tmp_path, labels):
     assert load_dataset("folder", tmp_path / "d").label_map.names == ("_background_", *names)
 
 
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("name,id\ncar,4\nbackground,9\nroad,2\n", {"car": 4, "road": 2, "below": 9}),
+        ("car\nroad\n", {"car": 0, "road": 1, "below": 255}),
+        ("name,id\nroad,0\ncar,255\nvoid,7\n", {"car": 255, "road": 0, "below": 7}),
+    ],
+)
+def test_the_ids_of_another_data_set(tmp_path, text, ids):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / f"classes.{'csv' if ',' in text else 'txt'}").write_text(text)
+    annotations = [square(1, 5, 5, 9), square(2, 30, 5, 9)]
+    path = coco_file(tmp_path / "s" / "a.json", annotations)
+    arguments = ("import", "--from", "coco", path, "--classes", tmp_path / "mine")
+    result = run(*arguments, "-o", tmp_path / "d")
+    assert result.exit_code == 0, result.output
+    below = "void" if "background" not in text else "background"
+    assert f"pixels below none are {below}" in result.output
+    mask = drawn_mask(tmp_path / "d")
+    assert (mask[10, 10], mask[10, 35], mask[40, 40]) == (ids["road"], ids["car"], ids["below"])
+    dataset = load_dataset("folder", tmp_path / "d")
+    (sample,) = dataset.split("train")
+    names = np.array([*dataset.label_map.names, *["void"] * 256])
+    assert names[dataset.read(sample)[1][10, [10, 35]]].tolist() == ["road", "car"]
+
+    (tmp_path / "mine" / "classes.csv").write_text("name,id\nroad,0\ncar,255\n")
+    (tmp_path / "mine" / "classes.txt").unlink(missing_ok=True)
+    message = refused(*arguments, "-o", tmp_path / "e")
+    assert "the classes have no id for void: declare one" in message
+    (tmp_path / "mine" / "classes.csv").write_text("name,id\nroad,0\nlorry,3\n")
+    message = refused(*arguments, "-o", tmp_path / "e")
+    assert "'car' is none of the classes (road, lorry, ...): rename it, or add it" in message
+
+
 def test_labels_that_differ_by_case_are_named(tmp_path):
     TOOLS["cvat"](tmp_path / "s")
     path = tmp_path / "s" / "annotations.xml"

@@ -1,7 +1,7 @@
 """labelme: a JSON file of shapes beside each image (https://github.com/wkentaro/labelme).
 
     SRC/a.jpg, SRC/a.json     in any folder below; the image may also lie in the JSON file itself
-    SRC/labels.txt            the classes in order, where it is there
+    SRC/labels.txt            the classes in order, where it is there (or classes.yaml)
 
 Polygons, rectangles, circles and lines are drawn as labelme's own `shape_to_mask` does (by
 Pillow; lines are 10 pixels wide), masks are taken as they are. Later shapes lie on top, as in
@@ -33,7 +33,7 @@ from keras_bisenet.data.importers.rasterize import bitmap, ellipse, line, polygo
 from keras_bisenet.errors import UserError
 
 LINE_WIDTH = 10
-LABEL_FILES = ("labels.txt", "class_names.txt", "classes.txt")
+LABEL_FILES = ("labels.txt", "class_names.txt", "classes.txt", "classes.yaml")
 
 
 def read(source: Path) -> Annotations:

@@ -96,6 +96,7 @@ def write_folder(
     link: bool = False,
     skip_missing: bool = False,
     unlabelled_is_void: bool = False,
+    classes: LabelMap | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Imported:
     """Writes images and masks, all of them or nothing.
@@ -106,16 +107,22 @@ def write_folder(
         link: Links to the images rather than copies of them.
         skip_missing: Leaves out images whose files are not there.
         unlabelled_is_void: Pixels below no shape are void rather than background.
+        classes: The classes and ids of a data set that the masks are to go with. Defaults to
+            those of the annotations, numbered from 0.
         progress: Called with 1 after each image.
 
     Raises:
         UsageError: When something is at `directory` already.
-        UserError: When an image is missing, damaged, or of another size than the tool says.
+        UserError: When an image is missing, damaged, or of another size than the tool says, or
+            `classes` has not all that is annotated.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(f"{directory}: something is here already: choose another folder")
     annotations = _as_seen(annotations)
-    labels = label_map_of(annotations, unlabelled_is_void)
+    labels = classes or label_map_of(annotations, unlabelled_is_void)
+    bottom = VOID if unlabelled_is_void else 0
+    if classes:
+        bottom = _bottom_of(classes, annotations, unlabelled_is_void)
     images = [image for image in annotations.images if image.file or image.data]
     missing = len(annotations.images) - len(images)
     if missing and not (skip_missing and images):
@@ -130,7 +137,6 @@ def write_folder(
         temporary.mkdir()
 
         def write(item: tuple[AnnotatedImage, PurePosixPath]) -> None:
-            bottom = VOID if unlabelled_is_void else 0
             largest.append(_write_pair(*item, temporary, labels, link, bottom))
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -146,6 +152,30 @@ def write_folder(
         if directory.exists():
             directory.rmdir()
     return Imported(labels, _splits(images), missing)
+
+
+def _bottom_of(classes: LabelMap, annotations: Annotations, is_void: bool) -> int:
+    """The class of pixels below no shape: the background, if the classes have one, else void.
+
+    Raises:
+        UserError: When a shape is of none of the classes, or void needs an id and has none.
+    """
+    has_void = False
+    for image in annotations.images:
+        for shape in image.shapes:
+            is_ignored = shape.label.lower() in VOID_LABELS
+            has_void |= is_ignored or shape.is_crowd
+            if shape.label not in classes.names and not is_ignored:
+                raise UserError(
+                    f"{image.said_in}: {shape.label!r} is none of the classes "
+                    f"({', '.join(classes.names[:4])}, ...): rename it, or add it to them"
+                )
+    backgrounds = [i for i, n in enumerate(classes.names) if n.lower() in BACKGROUND_LABELS]
+    bottom = backgrounds[0] if backgrounds and not is_void else VOID
+    needs_void = has_void or (bottom == VOID and not annotations.covers_all)
+    if needs_void and not classes.ignored_ids:
+        raise UserError("the classes have no id for void: declare one (ignore: [254])")
+    return bottom
 
 
 def _none_drawn(annotations: Annotations, largest: int) -> str:
@@ -195,8 +225,10 @@ def _as_seen(annotations: Annotations) -> Annotations:
 def classes_yaml(labels: LabelMap) -> str:
     """The text of a `classes.yaml`."""
     lines = ["classes:"]
-    for number, (name, colour) in enumerate(zip(labels.names, labels.palette)):
+    for number, name, colour in zip(labels.file_ids, labels.names, labels.palette):
         lines.append(f"  - {{name: {json.dumps(name)}, id: {number}, color: {list(colour)}}}")
+    others = [number for number in labels.ignored_ids if number != VOID]
+    lines += [f"ignore: {others}"] if others else []
     return "\n".join(lines) + "\n"
 
 
@@ -279,7 +311,9 @@ def _write_pair(image, place: PurePosixPath, root: Path, labels, link: bool, bot
     else:
         shutil.copyfile(image.file, target)
     mask, largest = _upright_mask(image, target, labels, bottom)
-    drawn = Image.fromarray(mask)
+    ids = np.full(256, (*labels.ignored_ids, VOID)[0], np.uint8)
+    ids[: labels.num_classes] = labels.file_ids
+    drawn = Image.fromarray(ids[mask])
     drawn.putpalette(_palette(labels))
     path = folder.joinpath("masks", *rest).with_suffix(".png")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -311,5 +345,7 @@ def _upright_mask(
 
 
 def _palette(labels: LabelMap) -> list[int]:
-    colours = [*labels.palette, *[(0, 0, 0)] * (VOID - labels.num_classes), (224, 224, 192)]
+    colours = [(0, 0, 0)] * VOID + [(224, 224, 192)]
+    for number, colour in zip(labels.file_ids, labels.palette):
+        colours[number] = colour
     return [channel for colour in colours for channel in colour]
