@@ -3,20 +3,22 @@
     python tools/compare_pytorch.py reference lib/models/bisenetv2.py --out WORK --picture FILE
     python tools/compare_pytorch.py logits WORK
     python tools/compare_pytorch.py train WORK --data-dir CamVid
+    python tools/compare_pytorch.py latency WORK --data-dir CamVid
 
-`reference` runs where PyTorch is, and needs nothing of this package: it gives the implementation's
-own network random weights and statistics, saves them with torch.save, and keeps its logits in
-float32 and float64. `logits` imports that file and prints a table of the differences.
+`reference` runs where PyTorch (or PaddlePaddle) is, and needs nothing of this package: it gives the
+implementation's own network random weights and statistics, has PyTorch save them, and keeps its
+logits in float32 and float64. `logits` imports that file and prints a table of the differences.
 
 `train` makes weights that a device's 8 bits can be tried with: the imported layout's network,
 trained on CamVid from the packaged weights, written as the implementation would save it.
-docs/pytorch_weights.md says what follows.
+`latency` measures what the layout's choices cost. docs/pytorch_weights.md has what they print.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -33,13 +35,15 @@ from PIL import Image
 
 SIZE = (512, 1024)
 CLASSES = 19
-# Of Cityscapes in CoinCheung's lib/data, and of ImageNet in mmsegmentation's configurations.
+# Of Cityscapes in CoinCheung's lib/data, of ImageNet in mmsegmentation's configurations, and
+# PaddleSeg's defaults.
 COLOURS = {
     "coincheung": ((0.3257, 0.3690, 0.3223), (0.2112, 0.2148, 0.2115)),
     "mmseg": (
         np.array((123.675, 116.28, 103.53)) / 255,
         np.array((58.395, 57.12, 57.375)) / 255,
     ),
+    "paddleseg": (np.full(3, 0.5), np.full(3, 0.5)),
 }
 LAYOUT = click.option("--layout", type=click.Choice(COLOURS), default="coincheung")
 
@@ -58,35 +62,80 @@ def main():
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--picture", type=click.Path(exists=True), help="A photo, beside random pixels.")
 def reference(source, layout, out, picture):
-    """Random weights, and the logits of the network in SOURCE, in WORK/LAYOUT.*.
+    """Random weights, and the logits of the network in SOURCE, in OUT/LAYOUT.*.
 
-    SOURCE is the implementation's own file: CoinCheung's lib/models/bisenetv2.py, or
-    mmsegmentation's mmseg/models/backbones/bisenetv2.py, which needs mmcv.
+    SOURCE is the implementation's own file: CoinCheung's lib/models/bisenetv2.py, mmsegmentation's
+    mmseg/models/backbones/bisenetv2.py, which needs mmcv, or PaddleSeg's
+    paddleseg/models/bisenet.py, which needs the folder layers beside it.
     """
+    out.mkdir(parents=True, exist_ok=True)
+    pictures = {"noise": np.random.RandomState(1).randint(0, 256, (*SIZE, 3)).astype(np.uint8)}
+    if picture:
+        pictures["photo"] = np.asarray(Image.open(picture).convert("RGB").resize(SIZE[::-1]))
+    answers = _in_paddle if layout == "paddleseg" else _in_pytorch
+    answer = answers(source, layout, out)
+    mean, deviation = COLOURS[layout]
+    found = {f"{name}/pixels": pixels for name, pixels in pictures.items()}
+    for dtype in ("float32", "float64"):
+        for name, pixels in pictures.items():
+            image = ((pixels / 255 - mean) / deviation).transpose(2, 0, 1)[None].astype(dtype)
+            found[f"{name}/{dtype}"] = answer(image)[0].transpose(1, 2, 0)
+    np.savez(out / f"{layout}.npz", **found)
+
+
+def _in_pytorch(source, layout, out):
+    """Makes and saves the network; returns what answers arrays of either precision."""
     import torch
 
     network = {"coincheung": _coincheung, "mmseg": _mmseg}[layout](source).eval()
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     weights = random_weights(shapes)
     network.load_state_dict({k: torch.from_numpy(np.asarray(v)) for k, v in weights.items()})
-    out.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), out / f"{layout}.pth")
-    pictures = {"noise": np.random.RandomState(1).randint(0, 256, (*SIZE, 3)).astype(np.uint8)}
-    if picture:
-        pictures["photo"] = np.asarray(Image.open(picture).convert("RGB").resize(SIZE[::-1]))
-    mean, deviation = COLOURS[layout]
-    found = {}
-    for name, pixels in pictures.items():
-        found[f"{name}/pixels"] = pixels
-        for dtype in (torch.float32, torch.float64):
-            image = torch.from_numpy((pixels / 255 - mean) / deviation).to(dtype)
-            with torch.no_grad():
-                logits = network.to(dtype)(image.permute(2, 0, 1)[None])
-            # The first of CoinCheung's outputs is that of the main head.
-            logits = logits[0] if isinstance(logits, (tuple, list)) else logits
-            found[f"{name}/{dtype}".replace("torch.", "")] = logits[0].permute(1, 2, 0).numpy()
-    np.savez(out / f"{layout}.npz", **found)
-    click.echo(f"PyTorch {torch.__version__}: {out / layout}.pth, {out / layout}.npz")
+    click.echo(f"PyTorch {torch.__version__}: {out / layout}.pth")
+
+    def answer(image):
+        image = torch.from_numpy(image)
+        with torch.no_grad():
+            logits = network.to(image.dtype)(image)
+        # The first of CoinCheung's outputs is that of the main head.
+        return (logits[0] if isinstance(logits, (tuple, list)) else logits).numpy()
+
+    return answer
+
+
+def _in_paddle(source, layout, out):
+    import paddle
+
+    # What the file imports of PaddleSeg besides its layers.
+    same = types.SimpleNamespace(add_component=lambda it: it)
+    activations = {"relu": paddle.nn.ReLU, "sigmoid": paddle.nn.Sigmoid}
+    layers = types.ModuleType("paddleseg.models.layers")
+    layers.Activation = lambda act: activations[act]()
+    models = types.ModuleType("paddleseg.models")
+    models.layers = layers
+    sys.modules["paddleseg"] = types.SimpleNamespace(utils=None)
+    sys.modules["paddleseg.cvlibs"] = types.SimpleNamespace(manager=None, param_init=None)
+    sys.modules["paddleseg.cvlibs"].manager = types.SimpleNamespace(MODELS=same)
+    sys.modules |= {"paddleseg.models": models, "paddleseg.models.layers": layers}
+    for name in ("layer_libs.py", "wrap_functions.py"):
+        exec(Path(source).with_name("layers").joinpath(name).read_text(), layers.__dict__)
+    module = types.ModuleType("implementation")
+    exec(compile(Path(source).read_text(), source, "exec"), module.__dict__)
+    module.BiSeNetV2.init_weight = lambda self: None
+    paddle.set_device("cpu")
+    network = module.BiSeNetV2(CLASSES)
+    network.eval()
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    network.set_state_dict(random_weights(shapes))
+    paddle.save(network.state_dict(), str(out / f"{layout}.pdparams"))
+    click.echo(f"PaddlePaddle {paddle.__version__}: {out / layout}.pdparams")
+
+    def answer(image):
+        with paddle.no_grad():
+            return network.to(dtype=str(image.dtype))(paddle.to_tensor(image))[0].numpy()
+
+    return answer
 
 
 def _coincheung(source):
@@ -165,7 +214,8 @@ def differences(path):
     from keras_bisenet.models.torch_file import read_tensors
 
     rows, layout = [], path.stem
-    tensors = read_tensors(path.with_suffix(".pth"))
+    (weights,) = (path for path in path.parent.glob(f"{layout}.p*"))
+    tensors = read_tensors(weights)
     onednn = os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
     with np.load(path) as file:
         found = dict(file)
@@ -224,6 +274,60 @@ def train(work, data_dir, epochs, size):
     trained = load_model(work / "run" / "model.keras")
     write_pth(work / "trained.pth", state_dict_of(trained, LAYOUTS["coincheung"]))
     click.echo(str(work / "trained.pth"))
+
+
+@main.command()
+@click.argument("work", type=click.Path(path_type=Path))
+@click.option("--data-dir", required=True, help="CamVid's folder.")
+@click.option("--size", default="384x480", show_default=True)
+@click.option("--target", default="cpu", show_default=True)
+def latency(work, data_dir, size, target):
+    """What the layouts' choices cost in 8 bits: int8 files of random weights, in turns."""
+    from keras_bisenet.data import load_dataset
+    from keras_bisenet.export.convert import convert
+    from keras_bisenet.files import write_bytes
+    from keras_bisenet.models import build_model
+    from keras_bisenet.models.pytorch import LAYOUTS
+    from keras_bisenet.quantization.quantizer import quantize
+    from keras_bisenet.runtime.bench import measure, synthetic_image
+    from keras_bisenet.runtime.segmenter import Segmenter
+    from keras_bisenet.training.config import (
+        QuantizationConfig,
+        TrainingConfig,
+        make_config,
+        parse_size,
+    )
+    from keras_bisenet.training.run import Run
+    from keras_bisenet.training.saving import save_model
+
+    size = parse_size(size)
+    theirs = LAYOUTS["coincheung"].options
+    variants = {
+        "ours": {},
+        "coincheung": {**theirs, "head_width": 1024},
+        "coincheung, head of 128": {**theirs, "head_width": 128},
+        "coincheung, head of 128, padding same": {**theirs, "head_width": 128, "padding": "same"},
+    }
+    labels = load_dataset("camvid", data_dir).label_map
+    choice = QuantizationConfig(mode="ptq", target=target, calibration_images=2)
+    segmenters = []
+    for name, options in variants.items():
+        place = work / f"latency-{''.join(c if c.isalnum() else '-' for c in name)}-{target}"
+        if not (place / "int8.tflite").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            values = {"dataset": "camvid", "data_dir": data_dir, "size": size}
+            config = make_config(TrainingConfig, {**values, "model_options": options})
+            run = Run.create(place / "float", config, labels)
+            save_model(build_model("bisenetv2", labels.num_classes, **options), run.model_file)
+            int8 = Run.create(place / "ptq", config, labels, choice)
+            quantize(run, int8, choice)
+            write_bytes(place / "int8.tflite", convert(int8))
+        segmenters.append(Segmenter(place / "int8.tflite", threads=1))
+    found = measure(segmenters, [synthetic_image(size)] * len(variants), runs=30, warmup=3)
+    medians = [float(np.median([timing.invoke for timing in timings])) for timings in found]
+    click.echo("| network | ms | of ours |\n|---|---|---|")
+    for name, median in zip(variants, medians):
+        click.echo(f"| {name} | {median:.1f} | {median / medians[0]:.2f} |")
 
 
 def start_from(source, target) -> list[str]:

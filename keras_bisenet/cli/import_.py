@@ -7,7 +7,7 @@ import click
 from keras_bisenet.cli.options import SIZE, load_tensorflow, training_half
 from keras_bisenet.errors import UsageError, UserError
 
-LAYOUTS = ("coincheung", "mmseg")
+LAYOUTS = ("coincheung", "mmseg", "paddleseg")
 
 
 class Colour(click.ParamType):
@@ -40,11 +40,11 @@ COLOUR = Colour()
 @click.option("--mean", type=COLOUR, help="Of the images in training, in [0, 1].  [the layout's]")
 @click.option("--std", "deviation", type=COLOUR, help="Likewise their deviation.")
 def command(weights, layout, run_dir, dataset, data_dir, size, mean, deviation):
-    """Make a run of BiSeNet V2 weights that were trained in PyTorch.
+    """Make a run of BiSeNet V2 weights that were trained in PyTorch or PaddlePaddle.
 
-    WEIGHTS is what torch.save wrote of a model's state dict, or a checkpoint that holds one. It
-    is read without PyTorch, and nothing in it is run. The run is as one that was trained here:
-    evaluate, quantize and convert take it.
+    WEIGHTS is what torch.save or paddle.save wrote of a model's state dict, or a checkpoint that
+    holds one. It is read without either, and nothing in it is run. The run is as one that was
+    trained here: evaluate, quantize and convert take it.
     """
     with training_half():
         from keras_bisenet.data import load_dataset

@@ -21,7 +21,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_bisenet.models.blocks import PADDINGS, UPSAMPLINGS, Blocks, keras_or_default, scaled
+from keras_bisenet.models.blocks import (
+    PADDINGS,
+    POOL_PADDINGS,
+    UPSAMPLINGS,
+    Blocks,
+    keras_or_default,
+    scaled,
+)
 from keras_bisenet.models.family import Family, check_choice, check_positive, check_size
 
 AGGREGATIONS = ("bga", "sum", "concat", "detail", "semantic")
@@ -42,6 +49,7 @@ def bisenetv2(
     upsampling: str = "bilinear",
     bga_upsampling: str | None = None,
     padding: str = "same",
+    pool_padding: str | None = None,
     extra_relus: bool = False,
     gate_bias: bool = False,
     image_norm: bool = False,
@@ -67,6 +75,7 @@ def bisenetv2(
         upsampling: `"bilinear"`, `"nearest"` or `"transposed"` (learned; kernel = stride).
         bga_upsampling: str. How the aggregation enlarges; None for the same as everywhere.
         padding: `"same"`, TensorFlow's, or `"symmetric"`, PyTorch's; see `blocks.Blocks`.
+        pool_padding: str. How pooling pads, None for as convolutions do; see `blocks.Blocks`.
         extra_relus: bool. Activations that the figures do not draw, but most implementations in
             PyTorch have: behind the last depthwise convolution of every gather-and-expansion
             layer, at the end of the aggregation, and, after a normalization in place of the
@@ -92,6 +101,7 @@ def bisenetv2(
     check_choice("upsampling", upsampling, UPSAMPLINGS)
     check_choice("bga_upsampling", bga_upsampling or upsampling, UPSAMPLINGS)
     check_choice("padding", padding, PADDINGS)
+    check_choice("pool_padding", pool_padding or padding, POOL_PADDINGS)
     check_positive(
         num_classes=num_classes,
         alpha=alpha,
@@ -107,7 +117,7 @@ def bisenetv2(
     c1, c2, c3 = (scaled(alpha * c) for c in (64, 64, 128))
     stem, s3 = (scaled(semantic_ratio * c) for c in (c1, c3))
     s4, s5 = (scaled(alpha * c) for c in (64, 128))
-    b = _Blocks(keras, upsampling, padding, expansion, extra_relus)
+    b = _Blocks(keras, upsampling, padding, pool_padding, expansion, extra_relus)
     bga_upsampling = bga_upsampling or upsampling
 
     image = keras.Input(input_shape, name="image")  # 512x1024x3
@@ -173,8 +183,8 @@ def bisenetv2(
 class _Blocks(Blocks):
     """The blocks of Figures 4 to 7, for one choice of expansion and activations."""
 
-    def __init__(self, keras, upsampling, padding, expansion, extra_relus):
-        super().__init__(keras, upsampling, padding)
+    def __init__(self, keras, upsampling, padding, pool_padding, expansion, extra_relus):
+        super().__init__(keras, upsampling, padding, pool_padding)
         self.expansion = expansion
         self.extra_relus = extra_relus
 
@@ -327,6 +337,7 @@ FAMILY = Family(
         "upsampling": str,
         "bga_upsampling": str,
         "padding": str,
+        "pool_padding": str,
         "extra_relus": bool,
         "gate_bias": bool,
         "image_norm": bool,

@@ -13,6 +13,7 @@ DEPTHWISE_STDDEV = (2 / 9) ** 0.5
 
 UPSAMPLINGS = ("bilinear", "nearest", "transposed")
 PADDINGS = ("same", "symmetric")
+POOL_PADDINGS = (*PADDINGS, "uncounted")
 
 
 class Blocks:
@@ -25,13 +26,18 @@ class Blocks:
         padding: `"same"`, which for stride 2 on an even side pads at the bottom and right alone, as
             TensorFlow does; or `"symmetric"`, on all four sides, as PyTorch does: another picture,
             half a step away.
+        pool_padding: How pooling pads, None for as convolutions do. `"uncounted"`, PaddlePaddle's,
+            is on all four sides, with averages over what lies inside the picture.
     """
 
-    def __init__(self, keras, upsampling: str = "bilinear", padding: str = "same"):
+    def __init__(
+        self, keras, upsampling: str = "bilinear", padding: str = "same", pool_padding=None
+    ):
         self.keras = keras
         self.layers = keras.layers
         self.upsampling = upsampling
         self.padding = padding
+        self.pool_padding = pool_padding or padding
         # Keras 3 has the plain formula alone; tf_keras' fused kernel rounds differently.
         is_keras2 = keras.__version__.startswith("2")
         self.batch_norm_options = {"fused": False} if is_keras2 else {}
@@ -75,11 +81,15 @@ class Blocks:
 
     def max_pool(self, x, name, size=3, stride=2):
         """Of values that are not negative: padding with zeros changes no maximum."""
-        x, padding = self._padded(x, size, stride, name)
+        x, padding = self._padded(x, size, stride, name, self.pool_padding)
         return self.layers.MaxPooling2D(size, strides=stride, padding=padding, name=name)(x)
 
     def average_pool(self, x, name, size=3, stride=2):
-        x, padding = self._padded(x, size, stride, name)
+        if self.pool_padding == "uncounted":
+            # At stride 1 "same" pads all sides, uncounted: of its averages every other is wanted.
+            x = self.layers.AveragePooling2D(size, strides=1, padding="same", name=f"{name}_all")(x)
+            size = 1
+        x, padding = self._padded(x, size, stride, name, self.pool_padding)
         return self.layers.AveragePooling2D(size, strides=stride, padding=padding, name=name)(x)
 
     def global_average(self, x, name):
@@ -94,9 +104,9 @@ class Blocks:
             )(x)
         return self.layers.UpSampling2D(factor, interpolation=upsampling, name=name)(x)
 
-    def _padded(self, x, kernel, stride, name):
+    def _padded(self, x, kernel, stride, name, padding=None):
         """What a layer of this kernel takes, and its own padding."""
-        if self.padding == "same" or stride == 1 or kernel == 1:
+        if (padding or self.padding) == "same" or stride == 1 or kernel == 1:
             return x, "same"
         return self.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x), "valid"
 

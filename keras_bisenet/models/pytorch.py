@@ -1,12 +1,15 @@
-"""BiSeNet V2's weights from PyTorch: whose layers are ours, and what their networks do differently.
+"""BiSeNet V2's weights from PyTorch and PaddlePaddle: whose layers are ours, and what their
+networks do differently.
 
 | layout | from |
 |---|---|
 | `coincheung` | https://github.com/CoinCheung/BiSeNet, lib/models/bisenetv2.py |
 | `mmseg` | https://github.com/open-mmlab/mmsegmentation, its BiSeNetV2 with an FCNHead |
+| `paddleseg` | https://github.com/PaddlePaddle/PaddleSeg, paddleseg/models/bisenet.py |
 
-Both have activations that the paper's figures do not draw, and PyTorch's padding; these are options
-of `bisenetv2`, which a run keeps. The heads for training alone are left out.
+The first two have activations that the paper's figures do not draw, and PyTorch's padding; the
+third pools in a way of its own, and its convolutions have a bias before their normalization. What
+differs is an option of `bisenetv2`, which a run keeps. The heads for training alone are left out.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.models import build_model
 
 EPSILON = 1e-5
-"""PyTorch's, in every batch normalization."""
+"""PyTorch's and PaddlePaddle's, in every batch normalization."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,16 @@ class Layout:
         left_out: How names begin that a device has no use for.
         colours: Means and deviations of the colours that images were normalized with, in [0, 1],
             by the data set that the weights are for; None for any.
+        statistics: What a normalization's mean and variance are called.
+        biases: Whether convolutions before a normalization have a bias.
     """
 
     sources: Callable[[], Iterator[Source]]
     options: Mapping[str, object]
     left_out: tuple[str, ...]
     colours: Mapping[str | None, tuple] = field(default_factory=dict)
+    statistics: tuple[str, str] = ("running_mean", "running_var")
+    biases: bool = False
 
 
 def _coincheung() -> Iterator[Source]:
@@ -132,6 +139,45 @@ def _mmseg() -> Iterator[Source]:
     yield Source("head_logits", "decode_head.conv_seg", None)
 
 
+def _paddleseg() -> Iterator[Source]:
+    def block(layer: str, theirs: str) -> Source:
+        return Source(layer, f"{theirs}._conv", f"{theirs}._batch_norm")
+
+    def depthwise(layer: str, theirs: str) -> Source:
+        return block(layer, f"{theirs}.depthwise_conv")
+
+    convs = (f"detail_s{stage}_{i + 1}" for stage, n in ((1, 2), (2, 3), (3, 3)) for i in range(n))
+    for i, layer in enumerate(convs):
+        yield block(layer, f"db.convs.{i}")
+    for ours, theirs in (("conv", "conv"), ("left_1", "left.0"), ("left_2", "left.1")):
+        yield block(f"semantic_stem_{ours}", f"sb.stem.{theirs}")
+    yield block("semantic_stem_fuse", "sb.stem.fuse")
+    for stage, theirs, count in ((3, "stage3", 2), (4, "stage4", 2), (5, "stage5_4", 4)):
+        layer, place = f"semantic_s{stage}_1", f"sb.{theirs}.0"
+        yield block(f"{layer}_gather", f"{place}.branch_1.0")
+        yield depthwise(f"{layer}_expand", f"{place}.branch_1.1")
+        yield depthwise(f"{layer}_depthwise", f"{place}.branch_1.2")
+        yield block(f"{layer}_project", f"{place}.branch_1.3")
+        yield depthwise(f"{layer}_shortcut_depthwise", f"{place}.branch_2.0")
+        yield block(f"{layer}_shortcut_project", f"{place}.branch_2.1")
+        for i in range(1, count):
+            layer, place = f"semantic_s{stage}_{i + 1}", f"sb.{theirs}.{i}.conv"
+            yield block(f"{layer}_gather", f"{place}.0")
+            yield depthwise(f"{layer}_expand", f"{place}.1")
+            yield block(f"{layer}_project", f"{place}.2")
+    yield Source("semantic_context_pool_bn", None, "sb.ce.bn")
+    yield block("semantic_context_conv", "sb.ce.conv_1x1")
+    yield Source("semantic_context_out_conv", "sb.ce.conv_3x3", None)
+    for ours, theirs in (("detail", "db"), ("semantic", "sb")):
+        yield depthwise(f"bga_{ours}_keep_depthwise", f"bga.{theirs}_branch_keep.0")
+        yield Source(f"bga_{ours}_keep_conv", f"bga.{theirs}_branch_keep.1", None)
+    yield block("bga_detail_down_conv", "bga.db_branch_down.0")
+    yield block("bga_semantic_up_conv", "bga.sb_branch_up")
+    yield block("bga_out", "bga.conv")
+    yield block("head_conv", "head.conv_3x3.0")
+    yield Source("head_logits", "head.conv_1x1", None)
+
+
 _PYTORCH = {"padding": "symmetric", "extra_relus": True, "image_norm": True}
 
 LAYOUTS = {
@@ -160,6 +206,15 @@ LAYOUTS = {
                 tuple(deviation / 255 for deviation in (58.395, 57.12, 57.375)),
             )
         },
+    ),
+    "paddleseg": Layout(
+        sources=_paddleseg,
+        # Its convolutions pad "same" as TensorFlow's do; its pooling has a way of its own.
+        options={"pool_padding": "uncounted", "gate_bias": True, "image_norm": True},
+        left_out=("aux_head",),
+        colours={None: ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))},  # the defaults of its Normalize
+        statistics=("_mean", "_variance"),
+        biases=True,
     ),
 }
 """The layouts of weights that are known, by what `--layout` calls them."""
@@ -216,8 +271,8 @@ def model_from(tensors: Mapping[str, np.ndarray], layout: str, mean, deviation):
                 )
             model.get_layer(layer).set_weights(values)
             used.update(names)
-    scale = 1 / np.asarray(deviation, np.float32)
-    offset = -np.asarray(mean, np.float32) * scale
+    scale = 1 / np.asarray(deviation, np.float64)
+    offset = -np.asarray(mean, np.float64) * scale
     model.get_layer("image_norm").set_weights([scale.reshape(1, 1, 3, 1), offset])
 
     # Counters of batches, which PyTorch keeps beside every normalization, mean nothing here.
@@ -234,6 +289,7 @@ def model_from(tensors: Mapping[str, np.ndarray], layout: str, mean, deviation):
 
 def _weights(source: Source, tensors, model, layout: str):
     """For each of our layers that a source is of: its name, their tensors' names, its weights."""
+    known, bias = LAYOUTS[layout], 0.0
     if source.conv:
         names = [f"{source.conv}.weight"]
         kernel = _taken(tensors, names[0], layout).astype(np.float32)
@@ -251,17 +307,20 @@ def _weights(source: Source, tensors, model, layout: str):
         if layer.use_bias:
             names.append(f"{source.conv}.bias")
             values.append(_taken(tensors, names[1], layout).astype(np.float32))
+        elif known.biases:  # the normalization behind takes it from its mean
+            names.append(f"{source.conv}.bias")
+            bias = _taken(tensors, names[1], layout).astype(np.float64)
         yield source.layer, names, values
     if source.norm:
         ours = f"{source.layer}_bn" if source.conv else source.layer
-        parts = ("weight", "bias", "running_mean", "running_var")
+        parts = ("weight", "bias", *known.statistics)
         names = [f"{source.norm}.{part}" for part in parts]
         gamma, beta, mean, variance = (
-            _taken(tensors, name, layout).astype(np.float32) for name in names
+            _taken(tensors, name, layout).astype(np.float64) for name in names
         )
         # Ours divides by the root of the variance and another epsilon.
         ratio = (variance + model.get_layer(ours).epsilon) / (variance + EPSILON)
-        yield ours, names, [gamma * np.sqrt(ratio), beta, mean, variance]
+        yield ours, names, [gamma * np.sqrt(ratio), beta, mean - bias, variance]
 
 
 def _taken(tensors, name: str, layout: str) -> np.ndarray:

@@ -1,9 +1,11 @@
-"""Reading the tensors of a PyTorch file (`torch.save`), without PyTorch, and running none of it.
+"""Reading the tensors of a file of PyTorch's (`torch.save`) or of PaddlePaddle's (`paddle.save`),
+without either, and running none of it.
 
 A `.pth` file is a ZIP archive (since PyTorch 1.6): `NAME/data.pkl` is a pickle of the saved object,
-in which tensors refer to `NAME/data/0`, `NAME/data/1`, ..., raw numbers each. A pickle may name any
-function of the installed Python and have it called. The reader here knows the few names that
-weights need, and stands in for each itself; at any other name it stops.
+in which tensors refer to `NAME/data/0`, `NAME/data/1`, ..., raw numbers each. A `.pdparams` file
+is a pickle of NumPy's arrays. A pickle may name any function of the installed Python and have it
+called. The reader here knows the few names that weights need, and stands in for each itself; at any
+other name it stops.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -38,6 +41,12 @@ STORAGES = {
 
 IGNORED = ("mmengine.", "mmcv.", "numpy.")
 """Modules whose objects come with some checkpoints and are no weights: they are read as nothing."""
+
+NUMBERS = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1"}
+"""NumPy's types that weights and counters have."""
+
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""How files of PyTorch before 1.6 begin."""
 
 
 class _Refused(Exception):
@@ -70,16 +79,59 @@ class _Storage:
         self.dtype = dtype
 
 
+class _DType:
+    """Stands for NumPy's type of an array."""
+
+    def __init__(self, code: str, *rest):
+        self.code = code
+        self.order = "|"
+
+    def __setstate__(self, state):
+        self.order = state[1]
+
+
+class _Array:
+    """Stands for an array of NumPy, which is made empty and then given its state.
+
+    Attributes:
+        values: The array; None where it is not of numbers.
+    """
+
+    values = None
+
+    def __init__(self, *arguments):
+        pass
+
+    def __setstate__(self, state):
+        _, shape, dtype, is_fortran, content = state
+        if dtype.code in NUMBERS:
+            values = np.frombuffer(content, np.dtype(dtype.code).newbyteorder(dtype.order))
+            values = values.astype(np.float32) if dtype.code == "f2" else values
+            self.values = values.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    """Stands for `_codecs.encode`: how old pickles hold bytes."""
+    if encoding != "latin1":
+        raise _Refused(f"its bytes are {encoding}")
+    return text.encode("latin1")
+
+
 class _Unpickler(pickle.Unpickler):
-    """Unpickles objects made of containers, numbers, text and tensors alone.
+    """Unpickles objects made of containers, numbers, text, tensors and arrays alone.
 
     Args:
-        file: The pickle.
+        content: The pickle.
         storage: From the key of a storage to its bytes.
     """
 
-    def __init__(self, file, storage):
-        super().__init__(file)
+    def __init__(self, content: bytes, storage):
+        # A place in its memory costs a pickle two bytes at least, and unpickling a table as long
+        # as the highest: by one number, without places before it, all memory could be asked for.
+        for operation, argument, _ in pickletools.genops(content):
+            if operation.name.endswith("PUT") and argument > len(content):
+                raise _Refused("its pickle asks for more memory than it can need")
+        super().__init__(io.BytesIO(content))
         self._storage = storage
 
     def find_class(self, module, name):
@@ -91,6 +143,14 @@ class _Unpickler(pickle.Unpickler):
             return _tensor
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda tensor, *rest: tensor
+        if module.startswith("numpy") and name == "_reconstruct":  # moved in NumPy 2
+            return _Array
+        if (module, name) == ("numpy", "dtype"):
+            return _DType
+        if (module, name) == ("_codecs", "encode"):
+            return _bytes
+        if (module, name) in (("builtins", "tuple"), ("__builtin__", "tuple")):
+            return tuple  # PaddlePaddle's tensors in a checkpoint: its name and its array
         if f"{module}.".startswith(IGNORED):
             return _Nothing
         raise _Refused(f"its pickle asks for {module}.{name}, which no weights need")
@@ -103,7 +163,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_tensors(path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a file that `torch.save` wrote.
+    """Reads the tensors of a file that `torch.save` or `paddle.save` wrote.
 
     Args:
         path: A state dict, or a checkpoint that has one as `state_dict` or `model`.
@@ -135,13 +195,35 @@ def read_tensors(path) -> dict[str, np.ndarray]:
             content = content[name]
     tensors = {}
     if isinstance(content, dict):
-        tensors = {k: v for k, v in content.items() if isinstance(v, np.ndarray)}
+        arrays = {name: _array(value) for name, value in content.items()}
+        tensors = {name: array for name, array in arrays.items() if array is not None}
     if not tensors:
         raise UserError(f"{path}: no state dict: save it with torch.save(model.state_dict(), FILE)")
     return {str(name).removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
+def _array(value) -> np.ndarray | None:
+    """The array that an unpickled value is; None where it is something else."""
+    if isinstance(value, tuple) and len(value) == 2:
+        _, value = value
+    if isinstance(value, _Array):
+        value = value.values
+    return value if isinstance(value, np.ndarray) else None
+
+
 def _read(path: Path):
+    with path.open("rb") as file:
+        head = file.read(len(LEGACY))
+    if head.startswith(b"\x80") and head != LEGACY:  # a pickle of its own, not an archive with one
+        return _Unpickler(path.read_bytes(), _no_storage).load()
+    return _read_archive(path)
+
+
+def _no_storage(key):
+    raise _Refused("it refers to numbers outside the file")
+
+
+def _read_archive(path: Path):
     with zipfile.ZipFile(path) as archive:
         members = {member.filename: member for member in archive.infolist()}
         size = path.stat().st_size
@@ -165,7 +247,7 @@ def _read(path: Path):
                 raise _Refused(f"it has no {name}")
             return archive.read(name)
 
-        return _Unpickler(io.BytesIO(archive.read(pickles[0])), storage).load()
+        return _Unpickler(archive.read(pickles[0]), storage).load()
 
 
 def _numbers(content: bytes, dtype: str, count: int) -> np.ndarray:

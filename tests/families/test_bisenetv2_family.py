@@ -31,3 +31,20 @@ class TestAsInPyTorch(FamilyTests):
     num_boosters = 4
     costs = {}
     elsewhere = {"cpu": ("AVERAGE_POOL_2D",)}
+
+
+@pytest.mark.slow
+class TestAsInPaddleSeg(FamilyTests):
+    """With all that `keras-bisenet import --layout paddleseg` asks for."""
+
+    model = "bisenetv2"
+    tiny = {
+        "alpha": 0.125,
+        "head_width": 8,
+        "pool_padding": "uncounted",
+        "gate_bias": True,
+        "image_norm": True,
+    }
+    num_boosters = 4
+    costs = {}
+    elsewhere = {"cpu": ("AVERAGE_POOL_2D",)}

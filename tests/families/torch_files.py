@@ -1,4 +1,5 @@
-"""State dicts, and `.pth` files of them as `torch.save` writes them, without PyTorch."""
+"""State dicts of PyTorch and PaddlePaddle, and `.pth` files as `torch.save` writes them, without
+either."""
 
 from __future__ import annotations
 
@@ -75,9 +76,9 @@ def random_weights(shapes, seed=0) -> dict[str, np.ndarray]:
         if name.endswith("num_batches_tracked"):
             found[name] = np.array(1234, np.int64)
             continue
-        if name.endswith("running_var"):
+        if name.endswith(("running_var", "_variance")):
             values = rng.uniform(0.2, 2.0, shape)
-        elif name.endswith("running_mean"):
+        elif name.endswith(("running_mean", "_mean")):
             values = rng.normal(0, 0.3, shape)
         elif len(shape) == 4:
             values = rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
@@ -90,13 +91,13 @@ def random_weights(shapes, seed=0) -> dict[str, np.ndarray]:
 
 
 def state_dict_of(model, layout) -> dict[str, np.ndarray]:
-    """The state dict that PyTorch would have of a network of ours: what `model_from` undoes.
+    """The state dict that they would have of a network of ours: what `model_from` undoes.
 
     Args:
         model: `bisenetv2` with the options of the layout.
         layout: One of `keras_bisenet.models.pytorch.LAYOUTS`.
     """
-    found = {}
+    rng, found = np.random.RandomState(0), {}
     for source in layout.sources():
         layer = model.get_layer(source.layer)
         if source.conv:
@@ -112,8 +113,14 @@ def state_dict_of(model, layout) -> dict[str, np.ndarray]:
         if source.norm:
             norm = model.get_layer(f"{source.layer}_bn") if source.conv else layer
             gamma, beta, mean, variance = norm.get_weights()
+            if layout.biases and source.conv:
+                bias = rng.normal(0, 0.2, mean.shape).astype(np.float32)
+                found[f"{source.conv}.bias"] = bias
+                mean = mean + bias
             gamma = gamma * np.sqrt((variance + 1e-5) / (variance + norm.epsilon))
-            parts = {"weight": gamma, "bias": beta, "running_mean": mean, "running_var": variance}
-            found |= {f"{source.norm}.{part}": value for part, value in parts.items()}
-            found[f"{source.norm}.num_batches_tracked"] = np.array(1234, np.int64)
+            values = (gamma, beta, mean, variance)
+            for part, value in zip(("weight", "bias", *layout.statistics), values):
+                found[f"{source.norm}.{part}"] = value
+            if layout.statistics[0] == "running_mean":  # PyTorch counts batches as well
+                found[f"{source.norm}.num_batches_tracked"] = np.array(1234, np.int64)
     return found
