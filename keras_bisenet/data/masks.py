@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from keras_bisenet.data.problems import Problem, SampleError
-from keras_bisenet.imaging.reading import pictures_in
+from keras_bisenet.imaging.reading import pictures_in, raw_mode
 from keras_bisenet.label_map import VOID, colour_codes, colours_of_codes
 
 Colour = tuple[int, int, int]
@@ -140,6 +140,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             with Image.open(path) as opened:
                 _refuse_lossy(path, opened)
                 _refuse_pages(path, opened)
+                _refuse_deep_colours(path, opened)
                 step = _grey_step(opened)
                 image = ImageOps.exif_transpose(opened)
                 image.load()
@@ -166,9 +167,7 @@ STEP = "grey_step"
 def _grey_step(image: Image.Image) -> int:
     """What Pillow multiplies the numbers of a grey image of 2 or 4 bits by, so that the last is
     white; 1 for all others."""
-    arguments = image.tile[0][3] if image.tile else None
-    raw = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return {"L;2": 85, "L;4": 17}.get(raw, 1)
+    return {"L;2": 85, "L;4": 17}.get(raw_mode(image) or "", 1)
 
 
 def grey_step(path: Path) -> int:
@@ -183,6 +182,13 @@ def _refuse_pages(path: Path, image: Image.Image) -> None:
     count = pictures_in(image)
     if count > 1:
         raise _unreadable(path, f"a file of {count} pictures", "save the mask as a file of its own")
+
+
+def _refuse_deep_colours(path: Path, image: Image.Image) -> None:
+    """Refuses several channels of 16 bits, of which Pillow keeps the upper 8: ids are below."""
+    if image.mode in ("RGB", "RGBA", "LA") and ";16" in str(raw_mode(image)):
+        cure = "save it with 8 bits per channel, or ids in one channel"
+        raise _unreadable(path, "a mask of several channels of 16 bits", cure)
 
 
 def _has_alpha(image: Image.Image) -> bool:

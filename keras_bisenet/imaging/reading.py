@@ -150,7 +150,7 @@ def _deep_values(image: Any) -> tuple[np.ndarray, float | None] | None:
     stated = _stated_white(image)
     if image.mode[0] in "IF":
         return np.asarray(ImageOps.exif_transpose(image)), stated
-    raw = _raw_mode(image)
+    raw = raw_mode(image)
     if image.mode not in ("RGB", "RGBA") or raw not in {f"{image.mode};16{e}" for e in "BLN"}:
         return None
     # Pillow keeps the upper byte of each value. Told the other order of bytes, it keeps the lower.
@@ -169,7 +169,8 @@ def _stated_white(image: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and value >= 255 else None
 
 
-def _raw_mode(image: Any) -> str | None:
+def raw_mode(image: Any) -> str | None:
+    """How the pixels of an opened file are packed, by Pillow's name, such as `RGB;16B`."""
     arguments: Any = image.tile[0][3] if image.tile else None
     return arguments[0] if isinstance(arguments, tuple) and arguments else arguments
 

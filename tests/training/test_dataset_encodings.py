@@ -292,17 +292,18 @@ def test_a_list_of_files_is_no_classes_file(tmp_path):
 
 
 def write_png(path, pixels, bits):
-    """A grey PNG of 2 or 4 bits, which Pillow does not write."""
+    """A grey PNG of 2 or 4 bits, or an RGB one of 16, which Pillow does not write."""
 
     def chunk(kind, data):
         check = struct.pack(">I", zlib.crc32(kind + data))
         return struct.pack(">I", len(data)) + kind + data + check
 
     height, width = pixels.shape
-    rows = np.packbits(
-        np.unpackbits(pixels[..., None], axis=2)[..., 8 - bits :].reshape(height, -1), axis=1
-    )
-    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    lowest = np.unpackbits(pixels[..., None], axis=2)[..., max(0, 8 - bits) :]
+    rows = np.packbits(lowest.reshape(height, -1), axis=1)
+    if bits == 16:
+        rows = np.repeat(pixels[..., None], 3, axis=-1).astype(">u2").reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, bits, 2 if bits == 16 else 0, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
@@ -321,6 +322,16 @@ def test_ids_of_2_and_4_bits(tmp_path, bits, text):
     assert list(dataset.label_map.names) == names
     assert class_names_of_stripes(dataset, "0") == [names[2], *names[:2]]
     assert class_names_of_stripes(dataset, "1") == names
+
+
+def test_colours_of_16_bits_are_refused(tmp_path):
+    write_masks(tmp_path, (0, 1), (0, 1))
+    path = tmp_path / "masks" / "0.png"
+    write_png(path, striped((0, 1)), 16)
+    message = f"{path}: a mask of several channels of 16 bits: save it with 8 bits per channel"
+    with pytest.raises(UserError) as caught:
+        read_mask(path)
+    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".gif"])

@@ -355,6 +355,17 @@ def test_the_image_among_a_tasks_texts(tmp_path):
     assert "labels of regions that have several, but the first of each" in result.output
 
 
+@pytest.mark.parametrize("tool", ["labelme", "supervisely"])
+def test_images_that_nobody_annotated_are_counted(tmp_path, tool):
+    TOOLS[tool](tmp_path / "s")
+    folder = tmp_path / "s" / ("train/img" if tool == "supervisely" else ".")
+    for name in "xyz":
+        write_image(folder / f"{name}.jpg")
+    result = run("import", "--from", tool, tmp_path / "s", "-o", tmp_path / "d")
+    assert "left out: 3 images without an annotation, 6 " in result.output
+    assert "\n6 images" in result.output
+
+
 def test_an_older_project_of_supervisely(tmp_path):
     TOOLS["supervisely"](tmp_path / "s")
     for path in (tmp_path / "s").rglob("ann/*.json"):

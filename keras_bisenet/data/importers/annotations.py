@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.parse
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,6 +83,13 @@ class Annotations:
     skipped: Counter = field(default_factory=Counter)
     order: str = "later shapes lie on top of earlier ones"
     covers_all: bool = False
+
+
+def count_unannotated(found: Annotations, files: Iterable[Path]) -> None:
+    """Counts images of a project that no annotation is of, so that this is told."""
+    used = {image.file.resolve() for image in found.images if image.file}
+    left = sum(path.resolve() not in used for path in files)
+    found.skipped += Counter({"images without an annotation": left} if left else {})
 
 
 def read_json(path: Path):

@@ -25,12 +25,15 @@ from keras_bisenet.data.importers.annotations import (
     Annotations,
     ImageFiles,
     Shape,
+    count_unannotated,
     points_of,
     read_json,
     split_of,
 )
 from keras_bisenet.data.importers.rasterize import bitmap, ellipse, line, polygon, rectangle
+from keras_bisenet.data.layouts import visible_files
 from keras_bisenet.errors import UserError
+from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
 
 LINE_WIDTH = 10
 LABEL_FILES = ("labels.txt", "class_names.txt", "classes.txt", "classes.yaml")
@@ -52,6 +55,8 @@ def read(source: Path) -> Annotations:
             found.images.append(_image(path, content, root, images, found.skipped))
     if not found.images:
         raise UserError(f"{source}: no JSON file of labelme here (with shapes and imagePath)")
+    if source.is_dir():
+        count_unannotated(found, visible_files(root, IMAGE_SUFFIXES))
     for name in LABEL_FILES:
         if (root / name).is_file():
             found.labels = [each.name for each in read_classes_file(root / name).classes]

@@ -23,6 +23,7 @@ from keras_bisenet.data.importers.annotations import (
     Annotations,
     Draw,
     Shape,
+    count_unannotated,
     points_of,
     read_json,
     split_of,
@@ -51,6 +52,7 @@ def read(source: Path) -> Annotations:
     for folder in sorted(path.parent for path in source.rglob("ann") if path.is_dir()):
         for path in sorted((folder / "ann").glob("*.json")):
             found.images.append(_image(path, folder, source, found))
+        count_unannotated(found, visible_files(folder / "img", MASK_SUFFIXES))
     if not found.images:
         raise UserError(f"{source}: no folder with img and ann here: export the project again")
     return found
