@@ -178,8 +178,9 @@ def unread_classes_files(directory: Path) -> list[Problem]:
         for path in _entries(directory)
         if path.is_file()
         and path.name.lower() not in FILES
-        and path.suffix.lower() in (".txt", ".csv", ".yaml", ".yml", ".json", ".pbtxt", ".xml")
-        and re.search("class|label|categor|palette|colou?r", path.stem.lower())
+        and path.suffix.lower()
+        in (".txt", ".csv", ".yaml", ".yml", ".json", ".pbtxt", ".xml", ".names")
+        and re.search("class|label|categor|palette|colou?r|[.]names$", path.name.lower())
     ]
 
 

@@ -144,7 +144,7 @@ def find_encoding(
         }:
             on_problem(_border_is_void(declared.path))
         if not added:
-            if _white_is_void(encoding, scan, declared):
+            if encoding.label_map.num_classes > 1 and _white_is_void(encoding, scan, declared):
                 on_problem(_white_lost(declared))
             return encoding
     elif scan.in_colour or _is_by_colour(scan):

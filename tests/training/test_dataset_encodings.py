@@ -274,7 +274,9 @@ def test_the_annotations_of_images_are_no_classes_file(tmp_path):
     assert loaded(tmp_path)[0].label_map.names == ("class 0", "class 1", "class 2")
 
 
-@pytest.mark.parametrize("name", ["label_map.xml", "categories.json", "my_classes.txt"])
+@pytest.mark.parametrize(
+    "name", ["label_map.xml", "categories.json", "my_classes.txt", "obj.names"]
+)
 def test_files_that_nobody_reads_are_named(tmp_path, name):
     write_masks(tmp_path, (0, 1, 2))
     (tmp_path / name).write_text("cat dog")
