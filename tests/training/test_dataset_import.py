@@ -181,6 +181,11 @@ def test_ids_that_are_there_twice(tmp_path, key, change, message):
     assert message in refused("import", "--from", "coco", path, "-o", tmp_path / "d")
 
 
+def test_a_file_without_an_image(tmp_path):
+    path = coco_file(tmp_path / "s" / "a.json", [], images=())
+    assert f"{path}: no image in it" in refused("import", "--from", "coco", path, "-o", "d")
+
+
 @pytest.mark.parametrize(
     "change",
     [

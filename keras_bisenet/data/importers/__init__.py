@@ -32,8 +32,11 @@ def read_annotations(tool: str, source: Path) -> Annotations:
         UserError: When it is none, or not of the form that the tool writes.
     """
     try:
-        return IMPORTERS[tool](source)
+        found = IMPORTERS[tool](source)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         # A list where the tool writes a number, and the like: no reader can foresee them all.
         what = f"{type(error).__name__}: {error}"
         raise UserError(f"{source}: not as {tool} writes it ({what}): export it again") from error
+    if not found.images:
+        raise UserError(f"{source}: no image in it: export it with the images' names")
+    return found
