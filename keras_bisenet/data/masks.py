@@ -6,9 +6,7 @@ A mask may be grey, of a palette, of colours, or have its shape in the alpha cha
 from __future__ import annotations
 
 import contextlib
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from keras_bisenet.data.problems import Problem, SampleError
-from keras_bisenet.imaging.reading import pictures_in, raw_mode
+from keras_bisenet.imaging.reading import DECODER_ERRORS, pictures_in, raw_mode
 from keras_bisenet.label_map import VOID, colour_codes, colours_of_codes
 
 Colour = tuple[int, int, int]
@@ -155,8 +153,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise _unreadable(path, "too large a mask", "scale it and its image down first") from None
     except (PermissionError, IsADirectoryError) as error:
         raise _unreadable(path, error.strerror, "name a mask that can be read") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
-        # All of these come from Pillow's decoders.
+    except DECODER_ERRORS as error:
         raise _unreadable(path, f"a damaged mask ({error})", "copy it again") from error
     yield image
 

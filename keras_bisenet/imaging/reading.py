@@ -24,6 +24,12 @@ EXIF_SUFFIXES = (".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 BIT_DEPTHS = (8, 10, 12, 14, 16)
 """What cameras have, and write into files of 16 bits."""
 
+DECODER_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
+    *(TypeError, KeyError, IndexError, ArithmeticError, AttributeError, RuntimeError),
+)
+"""What Pillow raises for damaged files."""
+
 _OTHER_BYTE = {"B": "L", "L": "B", "N": "L" if sys.byteorder == "big" else "B"}
 
 
@@ -64,12 +70,15 @@ def pictures_in(image: Any) -> int:
 
     What cameras put beside a photograph (MPO), and smaller previews, do not count.
     """
-    count = getattr(image, "n_frames", 1)
-    if count == 1 or image.format == "MPO":
-        return 1
-    size = image.size
-    image.seek(1)
-    is_preview = image.size != size
+    try:
+        count = getattr(image, "n_frames", 1)
+        if count == 1 or image.format == "MPO":
+            return 1
+        size = image.size
+        image.seek(1)
+        is_preview = image.size != size
+    except DECODER_ERRORS:  # what follows the first one is no image
+        count, is_preview = 1, True
     image.seek(0)
     return 1 if is_preview else count
 
@@ -139,8 +148,7 @@ def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
         raise UserError(f"{path}: too large an image: scale it down first") from error
     except _RangeError as error:
         raise UserError(f"{path}: {error}: save it with 8 bits per channel") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
-        # All of these come from Pillow's decoders.
+    except DECODER_ERRORS as error:
         raise UserError(f"{path}: a damaged image ({error}): copy it again") from error
 
 

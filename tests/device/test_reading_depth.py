@@ -125,3 +125,14 @@ def test_a_preview_beside_the_picture_is_none(tmp_path, name, form):
     pages = [Image.fromarray(np.full((s, s, 3), v, np.uint8)) for s, v in ((8, 40), (side, 200))]
     pages[0].save(tmp_path / name, form, save_all=True, append_images=pages[1:])
     assert (read_image(tmp_path / name) == 40).all()
+
+
+def test_what_follows_a_picture_and_is_none(tmp_path):
+    """A TIFF that says where its next page is, where there is none."""
+    path = tmp_path / "a.tif"
+    Image.new("L", (8, 8), 70).save(path)
+    data = bytearray(path.read_bytes())
+    (entries,) = struct.unpack_from("<H", data, 8)
+    struct.pack_into("<I", data, 10 + 12 * entries, len(data))
+    path.write_bytes(bytes(data) + bytes(6))
+    assert (read_image(path) == 70).all()

@@ -101,7 +101,7 @@ def _image(image, images: ImageFiles, path: Path, skipped) -> AnnotatedImage:
 
 def _region(element, path: Path) -> Draw | None:
     def value(key: str) -> float:
-        return number(element.get(key), key, path)
+        return coordinate(element.get(key), path)
 
     turned = number(element.get("rotation", 0), "rotation", path)
     if element.tag == "polygon":

@@ -19,6 +19,7 @@ from keras_bisenet.data.importers.annotations import (
     Draw,
     ImageFiles,
     Shape,
+    coordinate,
     name_in_address,
     number,
     points_of,
@@ -127,7 +128,7 @@ def _region(kind: str, value: dict, size: tuple[int, int] | None, path: Path) ->
     height, width = size
 
     def percent(key: str, side: int) -> float:
-        return number(value.get(key, 0), key, path) / 100 * side
+        return coordinate(value.get(key, 0), path) / 100 * side
 
     if kind == "brush":
         return _brush(value, size, path)

@@ -33,15 +33,12 @@ LEAST = 4
 """Where no shape of a whole project covers more pixels, they are no regions."""
 
 TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns an image of an EXIF orientation upright."""
+"""What turns an image upright whose EXIF orientation swaps its sides."""
 
 
 @dataclass(frozen=True)
@@ -332,16 +329,14 @@ def _upright_mask(
     """
     upright = read_image(file).shape[:2]
     size = image.size or upright
+    turn = None if tuple(size) == upright else TURNS.get(exif_orientation(file))
+    if tuple(size) != (upright if turn is None else upright[::-1]):
+        raise UserError(
+            f"{image.said_in}: {image.name} was annotated at {size[0]}x{size[1]}, and the image "
+            f"has {upright[0]}x{upright[1]}: take the image that was annotated"
+        )
     mask, largest = class_ids(image, size, labels, bottom)
-    if tuple(size) == upright:
-        return mask, largest
-    turn = TURNS.get(exif_orientation(file))
-    if turn is not None and tuple(size) == upright[::-1]:
-        return np.asarray(Image.fromarray(mask).transpose(turn)), largest
-    raise UserError(
-        f"{image.said_in}: {image.name} was annotated at {size[0]}x{size[1]}, and the image has "
-        f"{upright[0]}x{upright[1]}: take the image that was annotated"
-    )
+    return (mask if turn is None else np.asarray(Image.fromarray(mask).transpose(turn))), largest
 
 
 def _palette(labels: LabelMap) -> list[int]:
