@@ -322,7 +322,11 @@ def _json(path: Path, text: str):
 def _from_pbtxt(path: Path, text: str) -> list[Entry]:
     """`item { id: 1 name: 'road' }`, which says what a person reads as `display_name`."""
     entries = []
-    for item in re.findall(r"item\s*\{([^{}]*)\}", re.sub(r"(?m)^\s*#.*$", "", text)):
+    text = " ".join(re.sub(r"(?m)^\s*#.*$", "", text).split())
+    items = re.findall(r"\bitem ?\{([^{}]*)\}", text)
+    if len(items) < len(re.findall(r"\bitem ?\{", text)):
+        raise UserError(f"{path}: an item without an end: close it with a brace")
+    for item in items:
         fields = dict(re.findall(r"(\w+)\s*:\s*(\"[^\"]*\"|'[^']*'|[^\s,]+)", item))
         name = fields.get("display_name", fields.get("name"))
         if name is None or "id" not in fields:
@@ -412,7 +416,7 @@ def _key(name: str) -> str:
 def _headed_row(path: Path, header: list[str], cells: list[str]) -> Entry:
     if len(cells) > len(header) and any(cell.strip() for cell in cells[len(header) :]):
         raise UserError(
-            f"{path}: more columns than the header names ({', '.join(cells)}): put a name with a "
+            f"{path}: more columns than the header names ({_one_line(cells)}): put a name with a "
             "comma in quotes"
         )
     row = {key: cell.strip() for key, cell in zip(header, cells)}
@@ -422,7 +426,7 @@ def _headed_row(path: Path, header: list[str], cells: list[str]) -> Entry:
 
     name = first(*NAME_KEYS)
     if name is None:
-        raise UserError(f"{path}: a class without a name ({', '.join(cells)}): name it")
+        raise UserError(f"{path}: a class without a name ({_one_line(cells)}): name it")
     number, colour = first(*ID_KEYS), first(*COLOUR_KEYS)
     if number is None:
         _refuse_unknown_numbers(path, row)
@@ -434,6 +438,10 @@ def _headed_row(path: Path, header: list[str], cells: list[str]) -> Entry:
         None if number is None else _id(path, number),
         None if colour is None else _colour(path, colour),
     )
+
+
+def _one_line(cells: list[str]) -> str:
+    return " ".join(", ".join(cells).split())
 
 
 def _refuse_unknown_numbers(path: Path, values: dict) -> None:

@@ -192,6 +192,7 @@ def test_classes_files_say_the_same(tmp_path, name, text):
         ("classes.txt", "background\ncafé\ncafe\u0301\n", "the name café is there twice"),
         ("classes.txt", "background\ncat\n".encode("utf-16-le"), "not a text file in UTF-8"),
         ("label_map.pbtxt", "item { name: 'cat' }", "an item without name or id"),
+        ("label_map.pbtxt", PBTXT + "item { name: 'hen' id: 3", "an item without an end"),
     ],
 )
 def test_classes_files_that_can_be_read_in_two_ways(tmp_path, name, text, message):
