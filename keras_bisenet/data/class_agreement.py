@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_bisenet.data.classes_file import as_seen
+from keras_bisenet.data.classes_entries import as_seen
 from keras_bisenet.data.dataset import Dataset
 from keras_bisenet.data.problems import Problem, print_warning
 from keras_bisenet.errors import UserError

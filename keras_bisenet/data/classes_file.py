@@ -27,17 +27,18 @@ take no place, and with one space where there is white space.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+from keras_bisenet.data.classes_content import (
+    entries_of_content,
+    entries_of_pbtxt,
+    read_json,
+    read_yaml,
+)
+from keras_bisenet.data.classes_entries import Colour, as_seen, check_once, class_id, colour_of
+from keras_bisenet.data.classes_rows import entries_of_rows
 from keras_bisenet.data.problems import Problem
 from keras_bisenet.errors import UserError
 from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
@@ -64,37 +65,6 @@ FILES = (
 VOID_NAMES = ("void", "ignore", "ignored", "__ignore__", "_ignore_")
 PLACELESS = "__ignore__"
 """labelme's name for what is ignored: the class behind it has the id 0."""
-
-# What the columns of a table, and the keys of YAML, may be called; see `_key`.
-NAME_KEYS = (
-    *("name", "class", "label", "class name", "label name", "category", "category name", "title"),
-    *("names", "classes", "labels", "class names", "label names", "categories"),
-    *("klasse", "klassen", "clase", "clases", "classe", "classi", "nom", "nome", "nombre"),
-    *("bezeichnung", "kategorie", "categoria", "categorie", "класс", "类别", "类名", "名称"),
-)
-ID_KEYS = (
-    *("id", "index", "value", "pixel value", "class id", "label id", "category id", "number"),
-    *("classid", "labelid", "idx", "class index", "label index", "class value", "label value"),
-)
-COLOUR_KEYS = ("color", "colour", "rgb", "hex", "color rgb", "rgb color", "hex color")
-CHANNEL_KEYS = (("r", "red"), ("g", "green"), ("b", "blue"))
-KNOWN_KEYS = {
-    *NAME_KEYS,
-    *ID_KEYS,
-    *COLOUR_KEYS,
-    *(key for keys in CHANNEL_KEYS for key in keys),
-    *("a", "alpha"),
-}
-
-Colour = tuple[int, int, int]
-
-
-class Entry(NamedTuple):
-    """A line of the file."""
-
-    name: str
-    id: int | None = None
-    colour: Colour | None = None
 
 
 @dataclass(frozen=True)
@@ -194,13 +164,13 @@ def read_classes_file(path: Path) -> DeclaredClasses:
     ignored: list = []
     suffix = path.suffix.lower()
     if suffix in (".yaml", ".yml"):
-        entries, ignored = _from_content(path, _yaml(path, text))
+        entries, ignored = entries_of_content(path, read_yaml(path, text))
     elif suffix == ".json":
-        entries, ignored = _from_content(path, _json(path, text))
+        entries, ignored = entries_of_content(path, read_json(path, text))
     elif suffix == ".pbtxt":
-        entries = _from_pbtxt(path, text)
+        entries = entries_of_pbtxt(path, text)
     else:
-        entries = _from_rows(path, text)
+        entries = entries_of_rows(path, text)
     entries = [entry._replace(name=as_seen(entry.name)) for entry in entries]
     if not all(entry.name for entry in entries):
         raise UserError(f"{path}: a class without a name: name it")
@@ -226,14 +196,14 @@ def read_classes_file(path: Path) -> DeclaredClasses:
             ignored_ids.append(named.id)
             ignored_colours += [named.colour] if named.colour else []
         elif isinstance(value, int):
-            ignored_ids.append(_id(path, value))
+            ignored_ids.append(class_id(path, value))
         else:
-            ignored_colours.append(_colour(path, value))
+            ignored_colours.append(colour_of(path, value))
     if not classes:
         raise UserError(f"{path}: it names no class: write a name per line")
-    _check(path, "name", [declared.name for declared in classes])
-    _check(path, "id", [*(declared.id for declared in classes), *ignored_ids])
-    _check(path, "colour", [*(d.colour for d in classes if d.colour), *ignored_colours])
+    check_once(path, "name", [declared.name for declared in classes])
+    check_once(path, "id", [*(declared.id for declared in classes), *ignored_ids])
+    check_once(path, "colour", [*(d.colour for d in classes if d.colour), *ignored_colours])
     return DeclaredClasses(
         path,
         tuple(classes),
@@ -272,278 +242,3 @@ def _lists_files(path: Path) -> bool:
         return True
     words = text.split()
     return any(word.lower().endswith(IMAGE_SUFFIXES) for word in words)
-
-
-def as_seen(name: str) -> str:
-    """A name without what cannot be seen, in one normal form."""
-    shown = "".join(c for c in name if unicodedata.category(c) != "Cf" and c != "\0")
-    return unicodedata.normalize("NFC", " ".join(shown.split()))
-
-
-# === YAML, JSON and Protocol Buffers' text ===
-
-
-def _yaml(path: Path, text: str):
-    """The content; a key that is there twice is an error, though YAML takes the last."""
-    try:
-        import yaml
-    except ImportError as error:
-        raise UserError(
-            f"{path}: reading YAML needs PyYAML: pip install pyyaml, or write classes.csv"
-        ) from error
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node, deep=False):
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            _check(path, "key", keys)
-            return super().construct_mapping(node, deep)
-
-    try:
-        return yaml.load(text, Loader)
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where else ""
-        raise UserError(f"{path}: no YAML that can be read{line}: mend it") from error
-
-
-def _json(path: Path, text: str):
-    """The content; see `_yaml`."""
-
-    def once(pairs: list[tuple]) -> dict:
-        _check(path, "key", [key for key, _ in pairs])
-        return dict(pairs)
-
-    try:
-        return json.loads(text, object_pairs_hook=once)
-    except ValueError as error:
-        raise UserError(f"{path}: no JSON that can be read ({error}): mend it") from error
-
-
-def _from_pbtxt(path: Path, text: str) -> list[Entry]:
-    """`item { id: 1 name: 'road' }`, which says what a person reads as `display_name`."""
-    entries = []
-    text = " ".join(re.sub(r"(?m)^\s*#.*$", "", text).split())
-    items = re.findall(r"\bitem ?\{([^{}]*)\}", text)
-    if len(items) < len(re.findall(r"\bitem ?\{", text)):
-        raise UserError(f"{path}: an item without an end: close it with a brace")
-    for item in items:
-        fields = dict(re.findall(r"(\w+)\s*:\s*(\"[^\"]*\"|'[^']*'|[^\s,]+)", item))
-        name = fields.get("display_name", fields.get("name"))
-        if name is None or "id" not in fields:
-            raise UserError(f"{path}: an item without name or id ({item.strip()}): give it both")
-        entries.append(Entry(name.strip("\"'"), _id(path, fields["id"])))
-    return entries
-
-
-def _from_content(path: Path, content) -> tuple[list[Entry], list]:
-    ignored, count = [], None
-    keys = ("classes", "names", "id2label", "labels")
-    if isinstance(content, dict) and {*keys} & content.keys():
-        ignored = content.get("ignore") or []
-        ignored = ignored if isinstance(ignored, list) else [ignored]
-        count = content.get("nc")
-        content = next(content[key] for key in keys if key in content)
-    names_first = isinstance(content, dict) and not any(str(key).isdigit() for key in content)
-    if names_first and all(type(each) is int for each in content.values()):
-        content = [{"id": number, "name": name} for name, number in content.items()]
-    if isinstance(content, dict):  # id: name
-        content = [
-            {"id": number, **(entry if isinstance(entry, dict) else {"name": entry})}
-            for number, entry in content.items()
-        ]
-    if not isinstance(content, list):
-        raise UserError(
-            f"{path}: no list of classes: write "
-            + (
-                '["name", ...]'
-                if path.suffix.lower() == ".json"
-                else "'classes:' and a '- name' per line"
-            )
-        )
-    if isinstance(count, int) and count != len(content):
-        raise UserError(f"{path}: nc is {count}, and there are {len(content)} names: mend one")
-    return [_entry(path, entry) for entry in content], ignored
-
-
-def _entry(path: Path, entry) -> Entry:
-    if not isinstance(entry, dict):
-        return Entry(_name(path, entry))
-    values = {_key(str(key)): value for key, value in entry.items()}
-    _refuse_unknown_numbers(path, values)
-    name = next((values[key] for key in NAME_KEYS if key in values), None)
-    if name is None:
-        raise UserError(f"{path}: a class without a name ({entry}): write 'name:' in it")
-    number = next((values[key] for key in ID_KEYS if values.get(key) is not None), None)
-    colour = next((values[key] for key in COLOUR_KEYS if values.get(key) is not None), None)
-    return Entry(
-        _name(path, name),
-        None if number is None else _id(path, number),
-        None if colour is None else _colour(path, colour),
-    )
-
-
-def _name(path: Path, name) -> str:
-    """The name; YAML takes `no`, `off` and `null` for something else."""
-    if isinstance(name, (str, int)) and not isinstance(name, bool):
-        return str(name)
-    form = "JSON" if path.suffix.lower() == ".json" else "YAML"
-    raise UserError(f"{path}: {form} reads a class as {name!r}: put its name in quotes")
-
-
-# === Rows ===
-
-
-def _from_rows(path: Path, text: str) -> list[Entry]:
-    """Rows of name, id and colour in any order, with or without a header."""
-    lines = [line for line in text.splitlines() if line.strip() and not _COMMENT.match(line)]
-    if not lines:
-        return []
-    separator = next((mark for mark in ",;\t|" if mark in lines[0]), None)
-    header = [_key(name) for name in lines[0].split(separator or ",")]
-    if set(NAME_KEYS) & set(header):
-        rows = csv.reader(
-            io.StringIO("\n".join(lines[1:])), delimiter=separator or ",", skipinitialspace=True
-        )
-        return [_headed_row(path, header, row) for row in rows]
-    return _plain_rows(path, lines)
-
-
-def _key(name: str) -> str:
-    """A column's name without what people write differently: `Class_Name`, `class name`."""
-    return re.sub("[ _-]+", " ", name.strip().strip("\"'").lower())
-
-
-def _headed_row(path: Path, header: list[str], cells: list[str]) -> Entry:
-    if len(cells) > len(header) and any(cell.strip() for cell in cells[len(header) :]):
-        raise UserError(
-            f"{path}: more columns than the header names ({_one_line(cells)}): put a name with a "
-            "comma in quotes"
-        )
-    row = {key: cell.strip() for key, cell in zip(header, cells)}
-
-    def first(*names):
-        return next((row[name] for name in names if row.get(name)), None)
-
-    name = first(*NAME_KEYS)
-    if name is None:
-        raise UserError(f"{path}: a class without a name ({_one_line(cells)}): name it")
-    number, colour = first(*ID_KEYS), first(*COLOUR_KEYS)
-    if number is None:
-        _refuse_unknown_numbers(path, row)
-    channels = [first(*keys) for keys in CHANNEL_KEYS]
-    if colour is None and None not in channels:
-        colour = channels
-    return Entry(
-        name,
-        None if number is None else _id(path, number),
-        None if colour is None else _colour(path, colour),
-    )
-
-
-def _one_line(cells: list[str]) -> str:
-    return " ".join(", ".join(cells).split())
-
-
-def _refuse_unknown_numbers(path: Path, values: dict) -> None:
-    """A number under a name that is not known may be an id, without which names would shift."""
-    for key, value in values.items():
-        if key not in KNOWN_KEYS and re.fullmatch(r"\s*\d+\s*", str(value)):
-            raise UserError(f"{path}: what {key!r} means is not known: call it id, r, g or b")
-
-
-_COMMENT = re.compile(r"\s*(//|#(?![0-9a-fA-F]{6}\b)|sep=.\s*$)")  # no colour; Excel's first line
-
-
-class _Row(NamedTuple):
-    """A line's words: the numbers at its beginning, the name, and the numbers at its end."""
-
-    line: str
-    before: list[str]
-    name: str
-    behind: list[str]
-
-
-def _plain_rows(path: Path, lines: list[str]) -> list[Entry]:
-    """Rows without a header, of which all must have one form."""
-    rows = [_row(line) for line in lines]
-    forms = Counter((len(row.before), len(row.behind)) for row in rows)
-    if forms.keys() == {(0, 1)} and len({row.name for row in rows}) < len(rows):
-        return [Entry(f"{row.name} {row.behind[0]}") for row in rows]  # class 1, class 2, ...
-    form, rarest = forms.most_common()[0][0], forms.most_common()[-1][0]
-    numbers = [row for row in rows if row.name.isdigit()]  # how many there are, or an id alone
-    if len(forms) > 1 or form not in _FORMS or 0 < len(numbers) < len(rows):
-        odd = next(row for row in rows if (len(row.before), len(row.behind)) == rarest)
-        odd = odd if len(forms) > 1 or not numbers else numbers[0]
-        raise UserError(
-            f"{path}: {odd.line.strip()!r} can be read in several ways: write a header, such as "
-            "name,id,r,g,b, and what stands below it"
-        )
-    number, colour = _FORMS[form]
-    return [
-        Entry(
-            row.name,
-            _id(path, number(row)) if number else None,
-            _colour(path, colour(row)) if colour else None,
-        )
-        for row in rows
-    ]
-
-
-# Numbers before and behind the name -> where the id is, and where the colour.
-_FORMS = {
-    (0, 0): (None, None),
-    (1, 0): (lambda row: row.before[0], None),
-    (0, 1): (lambda row: row.behind[0], None),
-    (3, 0): (None, lambda row: row.before),
-    (0, 3): (None, lambda row: row.behind),
-    (1, 3): (lambda row: row.before[0], lambda row: row.behind),
-    (3, 1): (lambda row: row.behind[0], lambda row: row.before),
-    (4, 0): (lambda row: row.before[0], lambda row: row.before[1:]),
-}
-
-
-def _row(line: str) -> _Row:
-    if "::" in line:  # CVAT: label:color_rgb:parts:actions
-        name, colour = line.split(":")[:2]
-        return _Row(line, [], name.strip(), colour.replace(",", " ").split())
-    line_said = re.sub(r"\s#\s.*", "", line)
-    # #ff0000; cat (1), cat [1]; 1. cat, 1) cat
-    line_said = re.sub("#([0-9a-fA-F]{6})\\b", _channels, line_said)
-    line_said = re.sub(r"[(\[]\s*(\d+)\s*[)\]]", r" \1 ", line_said)
-    line_said = re.sub(r"^\s*(\d+)[.)]\s", r"\1 ", line_said)
-    words = re.sub("[,;:=|\t]+", " ", line_said).split()
-    start, end = 0, len(words)
-    while start < end - 1 and words[start].isdigit():
-        start += 1
-    while end > start + 1 and words[end - 1].isdigit():
-        end -= 1
-    name = " ".join(words[start:end]).strip("\"'")
-    return _Row(line, words[:start], name, words[end:])
-
-
-def _channels(found: re.Match) -> str:
-    return " {} {} {} ".format(*bytes.fromhex(found[1]))
-
-
-def _id(path: Path, value) -> int:
-    whole = str(value).removesuffix(".0")  # as pandas writes a column with gaps
-    if whole.isdigit() and int(whole) <= 255:
-        return int(whole)
-    raise UserError(f"{path}: {value!r} is no id of a class: give a number from 0 to 255")
-
-
-def _colour(path: Path, value: str | Sequence) -> Colour:
-    if isinstance(value, str) and re.fullmatch("#?[0-9a-fA-F]{6}", value.strip()):
-        return tuple(bytes.fromhex(value.strip().lstrip("#")))
-    channels = re.split("[ ,]+", value.strip("()[] ")) if isinstance(value, str) else value
-    if isinstance(channels, (list, tuple)) and len(channels) == 3:
-        if all(str(channel).isdigit() and int(channel) <= 255 for channel in channels):
-            return tuple(int(channel) for channel in channels)
-    raise UserError(f"{path}: {value!r} is no colour: give red, green and blue from 0 to 255")
-
-
-def _check(path: Path, what: str, values: Iterable) -> None:
-    values = list(values)
-    twice = next((value for value in values if values.count(value) > 1), None)
-    if twice is not None:
-        raise UserError(f"{path}: the {what} {twice} is there twice: give each class its own")

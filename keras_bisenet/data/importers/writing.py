@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from keras_bisenet.data.classes_file import as_seen
+from keras_bisenet.data.classes_entries import as_seen
 from keras_bisenet.data.importers.annotations import (
     BACKGROUND_LABELS,
     VOID_LABELS,
