@@ -129,7 +129,9 @@ def configuration_options(kind: type) -> Callable:
         kind: A dataclass whose fields `training.config.option` made. An option that is not given
             is None, so that the field's default, or a file's value, holds.
     """
-    hints = typing.get_type_hints(kind)
+    from keras_bisenet.training.config import field_types
+
+    hints = field_types(kind)
 
     def decorate(command):
         # click lists what was put on first last.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -258,7 +259,7 @@ def make_config(kind: type, values: Mapping, source: str = "the configuration"):
         UsageError: When an option is unknown or missing, or a value has the wrong type or no
             meaning.
     """
-    hints = typing.get_type_hints(kind)
+    hints = field_types(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     _check_known(values, fields, source)
     for name, field in fields.items():
@@ -279,6 +280,20 @@ def make_config(kind: type, values: Mapping, source: str = "the configuration"):
         return kind(**typed)
     except UsageError as error:
         raise UsageError(f"{source}: {error}") from error
+
+
+def field_types(kind: type) -> dict[str, object]:
+    """The types of a configuration's fields.
+
+    `typing.get_type_hints`, but on Python 3.9, too, which cannot evaluate `X | None`: the command
+    line there lists the options of training, though training itself needs 3.10.
+    """
+    names = {**vars(sys.modules[kind.__module__]), "Optional": typing.Optional}
+    types = {}
+    for field in dataclasses.fields(kind):
+        text = field.type.removesuffix(" | None")
+        types[field.name] = eval(text if text == field.type else f"Optional[{text}]", names)
+    return types
 
 
 def parse_size(text: str) -> tuple[int, int]:
