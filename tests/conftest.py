@@ -196,17 +196,17 @@ def int8_file(qat_run, command) -> Path:
 
 @pytest.fixture(scope="session")
 def start_on_jax():
-    """A function that starts a Python program whose Keras runs on JAX, on two devices.
+    """A function that starts a Python program whose Keras runs on JAX, by default on two devices.
 
     JAX compiles for a while, so tests start it early, and late call what this returns: a function
     that waits for the end and returns what was printed.
     """
     processes = []
     # Without optimization XLA compiles in a fraction of the time, and runs as fast on tiny images.
-    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
-    environment = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    flags = "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={}"
+    environment = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
 
-    def start(program, *arguments):
+    def start(program, *arguments, devices=2):
         if importlib.util.find_spec("jax") is None:
             return lambda: pytest.skip("JAX is not installed: pip install '.[test]'")
         process = subprocess.Popen(
@@ -214,7 +214,7 @@ def start_on_jax():
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, "XLA_FLAGS": flags.format(devices)},
             cwd=ROOT,
         )
         processes.append(process)

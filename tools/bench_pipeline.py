@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 from PIL import Image
 
-from keras_bisenet.data import load_dataset
+from keras_bisenet.data import load_dataset, training_samples
 from keras_bisenet.data import pipeline as pipelines
 from keras_bisenet.data.shards import pack
 from keras_bisenet.training.config import parse_size
@@ -58,7 +58,7 @@ def main() -> None:
         for name, (source, in_memory) in sources.items():
             pipeline = make_pipeline(source, arguments)
             if in_memory and not pipeline.preload():
-                print(f"{name:<10}  larger than {pipelines.CACHE_LIMIT >> 30} GiB")
+                print(f"{name:<10}  larger than {training_samples.CACHE_LIMIT >> 30} GiB")
                 continue
             print_speed(name, *pipeline_speed(pipeline, arguments.seconds))
         if arguments.train:

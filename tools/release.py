@@ -68,19 +68,19 @@ def main(recipe: Path, data_dir: str, work: Path, extra: str | None, install: bo
 
 
 def train(stage: dict, dataset: str, data_dir: str, work: Path) -> None:
-    """One training run; `weights` may name an earlier run of the recipe."""
+    """One training run; `weights` may name an earlier run of the recipe, `backend` Keras'."""
     run = Run(work / stage["run"])
     if is_finished(run):
         return
     if run.config_file.is_file():
-        keras_bisenet("train", "--run", run.path, "--resume")
+        keras_bisenet("train", "--run", run.path, "--resume", backend=stage.get("backend"))
         return
-    options = {name: value for name, value in stage.items() if name != "run"}
+    options = {name: value for name, value in stage.items() if name not in ("run", "backend")}
     if (work / str(options.get("weights"))).is_dir():
         options["weights"] = str(work / options["weights"])
     config = work / f"{stage['run']}.yaml"
     write_text(config, yaml.safe_dump({"dataset": dataset, "data_dir": data_dir, **options}))
-    keras_bisenet("train", "--run", run.path, "--config", config)
+    keras_bisenet("train", "--run", run.path, "--config", config, backend=stage.get("backend"))
 
 
 def quantized_file(stage: dict, float_run: Path, data_dir: str, work: Path) -> Path:
@@ -180,12 +180,15 @@ def training_hours(run: Run) -> float:
     return hours
 
 
-def keras_bisenet(*arguments) -> None:
+def keras_bisenet(*arguments, backend: str | None = None) -> None:
     """Runs a command; its failure is this program's."""
     words = [str(argument) for argument in arguments]
-    click.echo(f"\n$ keras-bisenet {' '.join(words)}")
+    chosen = {"KERAS_BACKEND": backend} if backend else {}
+    shown = [*(f"{name}={value}" for name, value in chosen.items()), "keras-bisenet", *words]
+    click.echo(f"\n$ {' '.join(shown)}")
     program = "from keras_bisenet.cli import main; main()"
-    code = subprocess.run([sys.executable, "-c", program, *words]).returncode
+    environment = {**os.environ, **chosen}
+    code = subprocess.run([sys.executable, "-c", program, *words], env=environment).returncode
     if code:
         raise SystemExit(code)
 

@@ -126,7 +126,8 @@ def command(
 def train(config, run):
     """`training.trainer.train`, with its imports."""
     with training_half():
-        load_tensorflow()
+        if not config.resident:
+            load_tensorflow()
         from keras_bisenet.training import trainer
     return trainer.train(config, run)
 
@@ -189,15 +190,19 @@ def check_before_work(config, run=None):
     Returns:
         The data set.
     """
-    from keras_bisenet.data import load_dataset
+    from keras_bisenet.training.run import configured_dataset
     from keras_bisenet.training.weights import find_weights
 
+    if config.resident:
+        from keras_bisenet.training.devices import check_resident
+
+        check_resident()
     if config.weights:
         find_weights(config.weights)
     if run:
         dataset = run.load_dataset(config)
     else:
-        dataset = load_dataset(config.dataset, config.data_dir, hold_out=config.hold_out)
+        dataset = configured_dataset(config)
     images = len(dataset.split("train"))
     if images < config.batch_size:
         raise UsageError(
@@ -210,7 +215,8 @@ def check_before_work(config, run=None):
     with progress_bar("reading val", len(dataset.split("val"))) as bar:
         dataset.require_readable("val", bar)
     if config.teacher or config.soft_labels or config.extra:
-        load_tensorflow()
+        if not config.resident:
+            load_tensorflow()
         from keras_bisenet.training.distillation import check_sources
 
         check_sources(config, dataset)

@@ -174,6 +174,14 @@ def held_out(dataset: Dataset, pattern: str) -> Dataset:
     return dataclasses.replace(dataset, splits=splits)
 
 
+def trained_on_val(dataset: Dataset) -> Dataset:
+    """Adds the validation images to the training split: for the last run of a recipe whose choices
+    are made. The split `val` stays, and says no more how well new images are answered."""
+    train = dataset.split("train")
+    added = tuple(sample for sample in dataset.split("val") if sample not in set(train))
+    return dataclasses.replace(dataset, splits={**dataset.splits, "train": train + added})
+
+
 def _has(sample: Sample, pattern: str) -> bool:
     return fnmatch.fnmatchcase(sample.image.name, pattern)
 

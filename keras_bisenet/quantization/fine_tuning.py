@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_bisenet.data.augmentation import Augmentation
 from keras_bisenet.data.dataset import Dataset
-from keras_bisenet.data.pipeline import TrainingPipeline
+from keras_bisenet.data.training_samples import TrainingSamples
 from keras_bisenet.files import replacing
 from keras_bisenet.models.default_settings import default_settings
 from keras_bisenet.progress import progress_bar
@@ -76,7 +76,7 @@ def compile_model(
     quantized,
     config: QuantizationConfig,
     training: TrainingConfig,
-    pipeline: TrainingPipeline,
+    pipeline: TrainingSamples,
     total_steps: int,
 ):
     """Gives a quantization-aware model the float run's loss, and an optimizer.

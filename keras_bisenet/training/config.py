@@ -92,6 +92,7 @@ class TrainingConfig:
     hold_out: str | None = option(
         None, "Validate on images with this in their name, untrained.", shown="none"
     )
+    train_on_val: bool = option(False, "Train on the validation split as well.", shown="")
 
     # --- model ---
     model: str = option("bisenetv2", f"{', '.join(MODELS)}.")
@@ -163,6 +164,9 @@ class TrainingConfig:
         1, "Stride of the main head's logits that meet the labels.", choices=(1, 2, 4, 8)
     )
     full_boosters: bool = rest(True, "Boosters' logits meet the labels at the image's size.")
+    resident: bool = option(
+        False, "Data and steps on one GPU or TPU, an epoch a program (JAX).", shown=""
+    )
 
     # --- course of the run ---
     validate_every: int = option(1, "Epochs between validations.", within=POSITIVE)
@@ -177,6 +181,8 @@ class TrainingConfig:
         _check_size(self.size, MODELS[self.model].stride)
         _check_fields(self)
         check_class_weighting(self.class_weights)
+        if self.train_on_val and self.hold_out:
+            raise UsageError("train_on_val and hold_out: give one of them")
         if self.teacher and self.soft_labels:
             raise UsageError("teacher and soft_labels: give one of them")
         if self.extra and not 0 < self.extra_rows < self.batch_size:

@@ -37,6 +37,23 @@ def use_all_devices(batch_size: int) -> None:
         log.info("training on %d devices%s", len(devices), where)
 
 
+def check_resident() -> None:
+    """Finds out whether `resident` can be had.
+
+    Raises:
+        UsageError: When Keras' backend is not JAX, or there are several devices.
+    """
+    backend = keras.backend.backend()
+    if backend != "jax":
+        raise UsageError(f"--resident trains on JAX, not on {backend}: set KERAS_BACKEND=jax")
+    count = len(keras.distribution.list_devices())
+    if count > 1:
+        raise UsageError(
+            f"--resident trains on one device, and there are {count}: leave it out, or show JAX "
+            "one of them (CUDA_VISIBLE_DEVICES=0)"
+        )
+
+
 def suitable_precision() -> tuple[str, str]:
     """The precision that `auto` means here, and why.
 

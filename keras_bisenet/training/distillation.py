@@ -7,11 +7,13 @@ their own. A run that goes on finds it there, and another run can take it by `--
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from keras_bisenet.data.dataset import Dataset
-from keras_bisenet.data.pipeline import Extra
 from keras_bisenet.data.soft_labels import SoftLabels, unlabelled_images
+from keras_bisenet.data.training_samples import Extra
 from keras_bisenet.errors import UsageError
 from keras_bisenet.imaging.reading import read_image
 from keras_bisenet.progress import progress_bar
@@ -76,8 +78,15 @@ def open_sources(
     ]
     if missing:
         shares = open_teacher(Path(config.teacher), dataset.label_map, config.size)
-        with progress_bar("asking the teacher", len(missing)) as bar:
-            for sample, labels in missing:
-                labels.write(sample.image, shares(read_image(sample.image)))
+
+        def ask(sample, labels) -> None:
+            labels.write(sample.image, shares(read_image(sample.image)))
+
+        # Most of the time goes into reading, shrinking and packing, which many cores share.
+        with (
+            progress_bar("asking the teacher", len(missing)) as bar,
+            ThreadPoolExecutor(os.cpu_count()) as threads,
+        ):
+            for _ in threads.map(ask, *zip(*missing)):
                 bar(1)
     return soft, extra

@@ -1,7 +1,8 @@
 """The training loop that float and quantization-aware training share.
 
-It asks of a model only what Keras 3 and tf_keras both have (`train_on_batch`), so the same loop
-drives both, on every backend. What survives an interruption, and in which order it is written:
+How steps are taken is another's affair (`keras_bisenet.training.steps`), so the same loop drives
+Keras 3 and tf_keras, on every backend. What survives an interruption, and in which order it is
+written:
 
 1. `checkpoints/epoch-N.npz`: the state after epoch N
 2. `model.keras` (or what `save_best` writes), where epoch N is the best so far
@@ -26,21 +27,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from keras_bisenet.console import log
 from keras_bisenet.data.dataset import Dataset
-from keras_bisenet.data.pipeline import TrainingPipeline
+from keras_bisenet.data.training_samples import TrainingSamples
 from keras_bisenet.errors import UserError
 from keras_bisenet.files import replacing
 from keras_bisenet.imaging.drawing import contact_sheet, overlay
 from keras_bisenet.progress import progress_bar
 from keras_bisenet.training import distributed
 from keras_bisenet.training.checkpoint import load_state, save_state
+from keras_bisenet.training.curves import Curves
 from keras_bisenet.training.evaluation import score
 from keras_bisenet.training.metrics import Scores
 from keras_bisenet.training.run import Run, best_row, rank_of
+from keras_bisenet.training.steps import StepByStep
 
 NUM_SAMPLES = 4
 """Validation images drawn after each validation."""
@@ -62,11 +64,12 @@ class TrainingLoop:
         validate_every: int. Epochs between validations; the last epoch is always validated.
         early_stop: int or None. Stops after so many epochs without a better mIoU.
         evaluating: Wraps validation: swaps averaged weights in and out, where there are any.
+        steps: From the model, its batches and the epochs trained before to what takes the steps.
     """
 
     run: Run
     model: object
-    pipeline: TrainingPipeline
+    pipeline: TrainingSamples
     dataset: Dataset
     segment: Callable[[np.ndarray], np.ndarray]
     save_best: Callable[[], None]
@@ -75,6 +78,7 @@ class TrainingLoop:
     validate_every: int = 1
     early_stop: int | None = None
     evaluating: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
+    steps: Callable = StepByStep
 
     def __call__(self) -> list[dict[str, float]]:
         """Trains, from the newest checkpoint if there is one.
@@ -89,17 +93,18 @@ class TrainingLoop:
         first_epoch = int(rows[-1]["epoch"]) if rows else 0
         if rows:
             load_state(self._checkpoint(first_epoch), self.model)
-        batches = self.pipeline.batches(first_epoch).as_numpy_iterator()
+        steps = self.steps(self.model, self.pipeline, first_epoch)
         is_main = distributed.is_main()
-        curves = tf.summary.create_file_writer(str(self.run.logs)) if is_main else None
+        curves = Curves(self.run.logs) if is_main else None
         epoch = first_epoch
         while epoch < self.epochs and not self._is_stale(rows):
             epoch += 1
-            loss, speed = self._train_epoch(epoch, batches)
+            loss, speed = self._train_epoch(epoch, steps)
             if epoch % self.validate_every and epoch != self.epochs:
                 if is_main:
                     log.info(f"epoch {epoch}/{self.epochs}  loss {loss:.4f}  {speed:.2f} images/s")
                 continue
+            steps.bring_back()
             if is_main:
                 save_state(self._checkpoint(epoch), self.model)
             with self.evaluating():
@@ -125,7 +130,7 @@ class TrainingLoop:
         validation = self.dataset.split("val")
         # Spread over the split: neighbours in a video look alike.
         sheet = self._draw_samples(validation[:: -(-len(validation) // NUM_SAMPLES)])
-        self._draw(curves, rows[-1], scores, sheet)
+        curves.write(rows[-1], scores, sheet)
         if is_best:
             with replacing(self.run.samples / "best.png") as temporary:
                 Image.fromarray(sheet).save(temporary)
@@ -137,36 +142,23 @@ class TrainingLoop:
             f"{rows[-1]['images_per_second']:.2f} images/s"
         )
 
-    def _train_epoch(self, epoch: int, batches) -> tuple[float, float]:
+    def _train_epoch(self, epoch: int, steps) -> tuple[float, float]:
         """One epoch; returns the mean loss and images per second."""
-        steps = self.pipeline.steps_per_epoch
         losses = []
         started = time.perf_counter()
         best = self.run.best_miou()
-        with progress_bar(f"epoch {epoch}/{self.epochs}", steps) as bar:
-            for step in range(1, steps + 1):
-                images, labels = self._next(batches)
-                # Before Keras 3.15 the loss is an average over the batches since the last reset.
-                self.model.reset_metrics()
-                logs = self.model.train_on_batch(images, labels, return_dict=True)
-                losses.append(float(logs["loss"]))
-                if not np.isfinite(losses[-1]):
+        with progress_bar(f"epoch {epoch}/{self.epochs}", self.pipeline.steps_per_epoch) as bar:
+            for step, loss in enumerate(steps.epoch(epoch), 1):
+                losses.append(loss)
+                if not np.isfinite(loss):
                     raise UserError(
-                        f"{self.run.path}: the loss became {losses[-1]} in epoch {epoch}: "
+                        f"{self.run.path}: the loss became {loss} in epoch {epoch}: "
                         "train again with a smaller --learning-rate"
                     )
                 speed = step * self.pipeline.batch_size / (time.perf_counter() - started)
                 miou = "" if best is None else f"  mIoU {best:.4f}"
                 bar(1, f"loss {np.mean(losses):.4f}{miou}  {speed:.2f} images/s")
         return float(np.mean(losses)), speed
-
-    def _next(self, batches):
-        try:
-            return next(batches)
-        except tf.errors.OpError:
-            if self.pipeline.error:
-                raise self.pipeline.error from None
-            raise
 
     def _is_stale(self, rows: list[dict[str, float]]) -> bool:
         """Whether validation mIoU has not risen for `early_stop` epochs."""
@@ -195,17 +187,6 @@ class TrainingLoop:
             rows.append([image, *(overlay(image, ids, labels.palette) for ids in answers)])
         titles = ("image", "truth", "prediction")
         return contact_sheet(rows, titles, labels.names, labels.palette)
-
-    def _draw(self, curves, row: dict[str, float], scores: Scores, sheet: np.ndarray) -> None:
-        epoch = int(row["epoch"])
-        with curves.as_default():
-            for name, value in row.items():
-                if name != "epoch":
-                    tf.summary.scalar(name, value, epoch)
-            for name, value in zip(scores.names, scores.iou):
-                tf.summary.scalar(f"iou/{name}", value, epoch)
-            tf.summary.image("samples", sheet[None], epoch)
-        curves.flush()
 
     def _checkpoint(self, epoch: int) -> Path:
         return self.run.checkpoints / f"epoch-{epoch:04d}.npz"

@@ -28,6 +28,7 @@ from pathlib import Path
 from keras_bisenet.data import load_dataset
 from keras_bisenet.data.class_agreement import with_classes_of
 from keras_bisenet.data.dataset import Dataset
+from keras_bisenet.data.splits import trained_on_val
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.files import check_output_folder, write_csv, write_json
 from keras_bisenet.label_map import LabelMap
@@ -42,6 +43,17 @@ from keras_bisenet.training.config import (
 BEFORE = {"precision": "float32", "loss_stride": 1, "full_boosters": True}
 """What runs did whose configuration does not say, since it was written before there was a choice:
 they go on as they began."""
+
+
+def configured_dataset(config: TrainingConfig) -> Dataset:
+    """The data set that a configuration names, with the splits that it asks for.
+
+    Raises:
+        UserError: When it is not there.
+        UsageError: When nothing is held out or left.
+    """
+    dataset = load_dataset(config.dataset, config.data_dir, hold_out=config.hold_out)
+    return trained_on_val(dataset) if config.train_on_val else dataset
 
 
 class Run:
@@ -140,7 +152,7 @@ class Run:
             UserError: When it is not there, or has other classes.
         """
         config = config or self.config
-        dataset = load_dataset(config.dataset, config.data_dir, hold_out=config.hold_out)
+        dataset = configured_dataset(config)
         if self.leave_out_file.is_file():
             names = self.leave_out_file.read_text(encoding="utf-8").splitlines()
             dataset = dataset.without("train", set(names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def open_teacher(
         size: `(height, width)` that images are fitted into for a lone `.keras` file.
 
     Returns:
-        A function from uint8 images `[h, w, 3]` to uint8 shares `[h / 2, w / 2, N]`.
+        A function from uint8 images `[h, w, 3]` to uint8 shares `[h / 2, w / 2, N]`, which several
+        threads may call.
 
     Raises:
         UserError: As `check_teacher`.
@@ -66,8 +68,12 @@ def open_teacher(
     else:
         logits, order = _open_keras(path, labels, size)
 
+    one_at_a_time = threading.Lock()
+
     def shares(image: np.ndarray) -> np.ndarray:
-        return in_bytes(_shares(*logits(image))[..., order])
+        with one_at_a_time:
+            answer = logits(image)
+        return in_bytes(_shares(*answer)[..., order])
 
     return shares
 

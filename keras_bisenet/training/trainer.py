@@ -16,15 +16,15 @@ from keras_bisenet.class_weights import class_weights
 from keras_bisenet.console import log
 from keras_bisenet.data.augmentation import SOFT_STRIDE, Augmentation
 from keras_bisenet.data.dataset import Dataset
-from keras_bisenet.data.pipeline import Extra, TrainingPipeline
 from keras_bisenet.data.soft_labels import SoftLabels
+from keras_bisenet.data.training_samples import Extra, TrainingSamples
 from keras_bisenet.errors import UserError
 from keras_bisenet.models import build_model
 from keras_bisenet.models.deployment import copy_weights
 from keras_bisenet.progress import progress_bar
 from keras_bisenet.training import distributed
 from keras_bisenet.training.config import TrainingConfig, write_config
-from keras_bisenet.training.devices import suitable_precision, use_all_devices
+from keras_bisenet.training.devices import check_resident, suitable_precision, use_all_devices
 from keras_bisenet.training.distillation import open_sources
 from keras_bisenet.training.ema import averaged_weights
 from keras_bisenet.training.evaluation import KerasSegmenter
@@ -35,6 +35,7 @@ from keras_bisenet.training.optimizers import WarmupPolynomialDecay, make_optimi
 from keras_bisenet.training.run import Run
 from keras_bisenet.training.saving import load_model, save_model
 from keras_bisenet.training.step import training_model
+from keras_bisenet.training.steps import ResidentSteps, StepByStep
 from keras_bisenet.training.weights import copy_trained, find_weights
 
 
@@ -73,6 +74,8 @@ def settled(config: TrainingConfig, run: Run) -> TrainingConfig:
 
 
 def _train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
+    if config.resident:
+        check_resident()
     dataset = run.load_dataset(config)
     # A teacher answers on one device, before the batches are shared.
     soft, extra = open_sources(config, run, dataset)
@@ -86,6 +89,7 @@ def _train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
         distributed.share(),
         soft,
         extra,
+        config.resident,
     )
     distributed.check_same(
         configuration=dataclasses.replace(config, data_dir=""),
@@ -126,6 +130,7 @@ def _train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
         validate_every=config.validate_every,
         early_stop=config.early_stop,
         evaluating=evaluating,
+        steps=ResidentSteps if config.resident else StepByStep,
     )
     return loop()
 
@@ -153,10 +158,15 @@ def open_pipeline(
     share: tuple[int, int] = (0, 1),
     soft: SoftLabels | None = None,
     extra: Extra | None = None,
-):
+    resident: bool = False,
+) -> TrainingSamples:
     """Batches of a data set's training split, read ahead where they fit in memory."""
+    if resident:
+        from keras_bisenet.data.resident import ResidentPipeline as Pipeline
+    else:
+        from keras_bisenet.data.pipeline import TrainingPipeline as Pipeline
     samples = dataset.split("train")
-    pipeline = TrainingPipeline(
+    pipeline = Pipeline(
         dataset, samples, config.size, batch_size, seed, augmentation, share, soft, extra
     )
     num_extra = len(extra.samples) if extra else 0
@@ -186,7 +196,7 @@ def start_from(source: str, model) -> None:
     log.info("starting from %s%s", path, ", with a new head" if is_new_head else "")
 
 
-def configured_loss(config: TrainingConfig, pipeline: TrainingPipeline):
+def configured_loss(config: TrainingConfig, pipeline: TrainingSamples):
     """The loss that `config` describes, with class weights as the split asks for them.
 
     Raises:
@@ -202,13 +212,13 @@ def configured_loss(config: TrainingConfig, pipeline: TrainingPipeline):
     )
 
 
-def configured_soft_loss(config: TrainingConfig, pipeline: TrainingPipeline):
+def configured_soft_loss(config: TrainingConfig, pipeline: TrainingSamples):
     """The loss that `config` describes for soft labels, with the class weights of the others."""
     weights = configured_class_weights(config, pipeline)
     return distillation(config.soft_weight, config.temperature, weights)
 
 
-def configured_class_weights(config: TrainingConfig, pipeline: TrainingPipeline):
+def configured_class_weights(config: TrainingConfig, pipeline: TrainingSamples):
     """What a pixel of each class counts; None, all the same."""
     if config.class_weights == "none":
         return None

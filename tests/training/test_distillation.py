@@ -12,9 +12,11 @@ from PIL import Image
 
 from keras_bisenet.cli import main
 from keras_bisenet.data import load_dataset
-from keras_bisenet.data.augmentation import SOFT_STRIDE, Augmentation, random_view
-from keras_bisenet.data.pipeline import Extra, TrainingPipeline
+from keras_bisenet.data.augmentation import SOFT_STRIDE, Augmentation
+from keras_bisenet.data.pipeline import TrainingPipeline
 from keras_bisenet.data.soft_labels import SoftLabels, in_bytes, unlabelled_images
+from keras_bisenet.data.tensorflow_views import random_view
+from keras_bisenet.data.training_samples import Extra
 from keras_bisenet.errors import UserError
 from keras_bisenet.label_map import VOID
 from keras_bisenet.training.evaluation import KerasSegmenter

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_bisenet.data import pipeline as pipeline_module
-from keras_bisenet.data.augmentation import Augmentation, mixed_views, random_view
+from keras_bisenet.data import training_samples
+from keras_bisenet.data.augmentation import Augmentation
 from keras_bisenet.data.dataset import Dataset, Pair, Sample
 from keras_bisenet.data.pipeline import TrainingPipeline
+from keras_bisenet.data.tensorflow_views import mixed_views, random_view
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.label_map import VOID, LabelMap
 
@@ -313,7 +314,7 @@ def test_a_bad_file_is_named_when_reading_ahead():
 
 
 def test_a_bad_file_is_named_when_it_is_met_later(monkeypatch):
-    monkeypatch.setattr(pipeline_module, "CACHE_LIMIT", 0)
+    monkeypatch.setattr(training_samples, "CACHE_LIMIT", 0)
     dataset = Damaged(numbered(5))
     pipeline = TrainingPipeline(dataset, dataset.split("train"), SIZE, 5)
     pipeline.preload()
