@@ -66,6 +66,7 @@ def main() -> None:
         np.savez(
             arguments.out / f"{job['name']}.npz",
             miou=found,
+            images=settings["images"],
             images_per_second=settings["images_per_second"],
             **{k: v for k, v in weights.items() if not k.startswith("booster")},
         )
@@ -418,6 +419,7 @@ def fit(network: Twin, camvid: Images, extra: Images, settings: dict) -> None:
         step, seen = step + 1, seen + batch_size
         if step % 250 == 0:
             say(f"{settings['name']}: step {step} ({progress:.0%}), loss {loss.item():.3f}")
+    settings["images"] = seen
     settings["images_per_second"] = seen / (time.perf_counter() - started)
     say(f"{settings['name']}: {step} steps, {settings['images_per_second']:.0f} images a second")
     with torch.no_grad():

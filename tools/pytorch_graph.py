@@ -18,7 +18,9 @@ import keras
 import numpy as np
 import yaml
 
+from keras_bisenet.data import load_dataset
 from keras_bisenet.data.camvid import CAMVID
+from keras_bisenet.data.splits import trained_on_val
 from keras_bisenet.files import write_text
 from keras_bisenet.models import build_model
 from keras_bisenet.training.config import TrainingConfig, make_config
@@ -82,8 +84,11 @@ def run(weights: Path, plan: Path, job: str, data_dir: str, run_dir: Path):
     """Make a run of CamVid, which evaluate, quantize and convert take, of WEIGHTS."""
     plan = yaml.safe_load(plan.read_text(encoding="utf-8"))
     settings = {**plan["common"], **next(j for j in plan["jobs"] if j["name"] == job)}
-    config = make_config(TrainingConfig, configuration(settings, data_dir), job)
     with np.load(weights) as saved:
+        options = configuration(settings, data_dir)
+        trained = len(trained_on_val(load_dataset("camvid", data_dir)).split("train"))
+        epochs = max(1, round(int(saved["images"]) / trained))
+        config = make_config(TrainingConfig, {**options, "epochs": epochs}, job)
         network = build_model(config.model, CAMVID.num_classes, boosters=False)
         for layer in network.layers:
             if layer.weights:
@@ -110,7 +115,6 @@ def configuration(settings: dict, data_dir: str) -> dict:
         "precision": "mixed_bfloat16",
         "full_boosters": False,
         "class_weights": ",".join(map(str, settings["class_weights"])),
-        "epochs": 1,
         **{name: settings[name] for name in same},
     }
 

@@ -68,10 +68,15 @@ def main(recipe: Path, data_dir: str, work: Path, extra: str | None, install: bo
 
 
 def train(stage: dict, dataset: str, data_dir: str, work: Path) -> None:
-    """One training run; `weights` may name an earlier run of the recipe, `backend` Keras'."""
+    """One training run; `weights` may name an earlier run of the recipe, `backend` Keras'.
+
+    A run that something else makes (`made_by`) must be there.
+    """
     run = Run(work / stage["run"])
     if is_finished(run):
         return
+    if "made_by" in stage:
+        raise click.UsageError(f"{run.path}: not there yet: make it by {stage['made_by']}")
     if run.config_file.is_file():
         keras_bisenet("train", "--run", run.path, "--resume", backend=stage.get("backend"))
         return

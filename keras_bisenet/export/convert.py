@@ -103,7 +103,8 @@ def _measured(run: Run, precision: str, size: tuple[int, int]) -> dict:
     other = [] if is_model else ["float32"]
     elsewhere = [] if size == run.config.size else ["at {}x{}".format(*run.config.size)]
     of = " ".join(["the", *other, "model", *elsewhere]) if other or elsewhere else None
-    return {"miou": float(miou), "split": "val", "miou_of": of}
+    split = "val (trained on)" if run.config.train_on_val else "val"
+    return {"miou": float(miou), "split": split, "miou_of": of}
 
 
 def check_precision(run: Run, mode: str | None, precision: str) -> None:
