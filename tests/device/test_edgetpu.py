@@ -131,6 +131,20 @@ def test_an_option_that_the_library_refuses(files, standin):
     assert said.endswith("see that its device is there, and that it knows Performance=Fast\n")
 
 
+def test_options_through_live(files, standin, monkeypatch):
+    pytest.importorskip("av")
+    from test_video import write_video
+
+    monkeypatch.setenv("STANDIN_NO_DEVICE", "1")
+    monkeypatch.setenv("STANDIN_RECORD", str(files / "record"))
+    video = write_video(files / "drive.mp4", [0, 0.04])
+    words = ["live", str(files / "model_edgetpu.tflite"), str(video)]
+    options = ["--delegate", str(standin.library), "--delegate-option", "Performance=Low"]
+    result = CliRunner().invoke(main, [*words, *options])
+    assert result.exit_code == 1 and "it does not start" in result.output
+    assert (files / "record").read_text().splitlines()[0] == "create Performance=Low"
+
+
 @pytest.mark.parametrize("kernels", [[], ["--reference"]])
 def test_any_delegate_that_takes_no_operator_is_told(files, standin, kernels):
     """The runtime's own delegate, XNNPACK, takes all of it then, and is not to be mistaken."""
