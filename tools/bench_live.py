@@ -36,6 +36,7 @@ SLEEP_MS = 40
 RATE = 25
 SAMPLE_SECONDS = 10.0
 STAGE_FRAMES = 48
+ROUND = 64
 VIDEO_SIZES = {"480x360": (360, 480), "1280x720": (720, 1280)}
 
 
@@ -257,7 +258,8 @@ def spending(spent: dict, name: str):
 
 
 def write_video(path: Path, size: tuple[int, int], frames: int) -> None:
-    """A moving picture with texture, as a camera's has."""
+    """A moving picture with texture, as a camera's has: a round of `ROUND` frames again and again,
+    coded once."""
     import av
 
     rng = np.random.default_rng(0)
@@ -269,13 +271,21 @@ def write_video(path: Path, size: tuple[int, int], frames: int) -> None:
         video = file.add_stream("libx264", rate=RATE, options={"preset": "ultrafast"})
         video.height, video.width = size
         video.pix_fmt = "yuv420p"
-        for i in range(frames):
-            at = i * 2 % 128
-            frame = np.ascontiguousarray(scene[:, at : at + size[1]])
+        packets = []
+        for i in range(ROUND):
+            frame = np.ascontiguousarray(scene[:, 2 * i : 2 * i + size[1]])
             frame = av.VideoFrame.from_ndarray(frame, format="rgb24")
             frame.pts, frame.time_base = i, Fraction(1, RATE)
-            file.mux(video.encode(frame))
-        file.mux(video.encode(None))
+            packets += video.encode(frame)
+        packets += video.encode(None)
+        contents = [(bytes(packet), packet.is_keyframe) for packet in packets]
+        for i in range(frames):
+            content, is_keyframe = contents[i % ROUND]
+            packet = av.Packet(content)
+            packet.pts = packet.dts = i
+            packet.time_base, packet.stream = Fraction(1, RATE), video
+            packet.is_keyframe = is_keyframe
+            file.mux(packet)
 
 
 def write_csv(path: Path, samples: list[dict]) -> None:
