@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import pickle
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,32 +20,27 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = Path(__file__).parents[1]
 
-QUANTIZED_RUNS = {
-    "test_cli_check.py",
-    "test_class_order.py",
-    "test_dataset_label.py",
-    "test_evaluate.py",
-    "test_golden.py",
-    "test_layer_noise.py",
-    "test_quantization.py",
-    "test_report.py",
-    "test_resizes.py",
-}
-"""The tests that use quantized runs."""
+RUNS = re.compile(r"\b(float_run|float_file|qat_run|int8_file|ptq_run)\b")
+"""The fixtures that take longest to make, one from the other."""
 
 
 @pytest.hookimpl(optionalhook=True)  # only the training half has pytest-xdist
 def pytest_xdist_make_scheduler(config, log):
     """Each process makes the session's fixtures for itself: a module stays in one process, and so
-    do all that use quantized runs, which take longest to make."""
+    do all modules that name one of `RUNS`."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByModule(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            module = nodeid.split("::")[0].rsplit("/", 1)[-1]
-            return "quantized runs" if module in QUANTIZED_RUNS else module
+            module = nodeid.split("::")[0]
+            return "runs" if uses_runs(config.rootpath / module) else module
 
     return ByModule(config, log)
+
+
+@functools.cache
+def uses_runs(module: Path) -> bool:
+    return RUNS.search(module.read_text(encoding="utf-8")) is not None
 
 
 @pytest.fixture(scope="session")

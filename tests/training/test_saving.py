@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from keras_bisenet.errors import UserError
-from keras_bisenet.pretrained import pretrained_weights
 from keras_bisenet.training.saving import load_model, save_model
+from keras_bisenet.training.weights import find_weights
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_file_that_is_no_archive_is_one_error(tmp_path):
 
 def test_the_packaged_weights_answer_the_same_on_every_keras():
     """They were written by Keras 3.15, whose files no Keras before it reads by itself."""
-    model = load_model(pretrained_weights("camvid"))
+    model = load_model(find_weights("camvid"))
     image = np.random.default_rng(0).random((1, 64, 96, 3), np.float32)
     logits = np.asarray(model(image))
     assert logits.shape == (1, 64, 96, 11)

@@ -165,14 +165,6 @@ def test_the_model_takes_a_tensor_and_no_list_of_one(run):
     assert model.input is model.inputs[0]
 
 
-def test_boosters_train_and_are_left_behind(float_run):
-    assert float_run.config.boosters
-    layers = load_model(float_run.model_file).layers
-    assert not [layer.name for layer in layers if layer.name.startswith("booster")]
-    # Five outputs share in the loss.
-    assert all(row["loss"] > 4 for row in float_run.read_metrics())
-
-
 def test_averaged_weights_are_in_the_model_while_it_is_evaluated(config):
     model = training_model(build_model(config.model, 11, **config.model_options))
     compile_model(model, config, WarmupPolynomialDecay(1.0, 10), cross_entropy)

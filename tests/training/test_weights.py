@@ -13,7 +13,7 @@ from keras_bisenet.models.bisenetv2 import bisenetv2
 from keras_bisenet.training.run import Run
 from keras_bisenet.training.saving import load_model
 from keras_bisenet.training.trainer import start_from
-from keras_bisenet.training.weights import copy_trained, find_weights
+from keras_bisenet.training.weights import copy_trained
 
 SMALL = {"alpha": 0.125, "head_width": 8}
 
@@ -73,6 +73,14 @@ def test_a_run_starts_where_another_ended(tmp_path, float_run, tiny, command):
     keras.utils.clear_session()
 
 
+def test_boosters_train_and_are_left_behind(float_run):
+    assert float_run.config.boosters
+    layers = load_model(float_run.model_file).layers
+    assert not [layer.name for layer in layers if layer.name.startswith("booster")]
+    # Five outputs share in the loss.
+    assert all(row["loss"] > 4 for row in float_run.read_metrics())
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -85,8 +93,3 @@ def test_weights_that_are_not_there_make_no_run(tmp_path, streets, source, messa
     result = CliRunner().invoke(main, ["train", *options, "--weights", source])
     assert (result.exit_code, result.output.splitlines()[-1]) == (1, f"Error: {message}")
     assert not (tmp_path / "run").exists()
-
-
-def test_packaged_weights_are_found():
-    model = load_model(find_weights("camvid"))
-    assert model.output_shape == (None, None, None, 11)
