@@ -25,7 +25,8 @@ def test_its_metadata_says_what_it_is(segmenter):
     assert (record.dataset, record.precision, record.target) == ("camvid", "int8", "cpu")
     assert record.label_map.names == CAMVID.names
     assert segmenter.info.size == (480, 640)
-    assert record.split == "val" and record.miou > 0.5
+    # Val was trained on, and the file says so.
+    assert record.split == "val (trained on)" and record.miou > 0.5
 
 
 def test_every_operator_computes_in_integers():
@@ -47,4 +48,4 @@ def test_it_finds_its_way_in_real_streets(segmenter):
         is_counted = truth != 255
         right += np.sum((segmenter.segment(image).class_ids == truth) & is_counted)
         counted += np.sum(is_counted)
-    assert right / counted > 0.8
+    assert right / counted > 0.85
