@@ -195,6 +195,7 @@ def import_(tool, source, out, link, skip_missing, unlabelled, like):
                 skip_missing=skip_missing,
                 unlabelled_is_void=unlabelled == "void",
                 classes=classes,
+                classes_in=like,
                 progress=bar,
             )
     labels = done.label_map

@@ -318,10 +318,10 @@ def test_the_ids_of_another_data_set(tmp_path, text, ids):
     (tmp_path / "mine" / "classes.csv").write_text("name,id\nroad,0\ncar,255\n")
     (tmp_path / "mine" / "classes.txt").unlink(missing_ok=True)
     message = refused(*arguments, "-o", tmp_path / "e")
-    assert "the classes have no id for void: declare one" in message
+    assert f"{tmp_path / 'mine'}: there is no id for void: declare one" in message
     (tmp_path / "mine" / "classes.csv").write_text("name,id\nroad,0\nlorry,3\n")
     message = refused(*arguments, "-o", tmp_path / "e")
-    assert "'car' is none of the classes (road, lorry, ...): rename it, or add it" in message
+    assert f"'car' is none of the classes of {tmp_path / 'mine'} (road, lorry, ...): re" in message
 
 
 def test_labels_that_differ_by_case_are_named(tmp_path):

@@ -94,6 +94,7 @@ def write_folder(
     skip_missing: bool = False,
     unlabelled_is_void: bool = False,
     classes: LabelMap | None = None,
+    classes_in: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Imported:
     """Writes images and masks, all of them or nothing.
@@ -106,6 +107,7 @@ def write_folder(
         unlabelled_is_void: Pixels below no shape are void rather than background.
         classes: The classes and ids of a data set that the masks are to go with. Defaults to
             those of the annotations, numbered from 0.
+        classes_in: Where `classes` were read, for messages.
         progress: Called with 1 after each image.
 
     Raises:
@@ -119,7 +121,7 @@ def write_folder(
     labels = classes or label_map_of(annotations, unlabelled_is_void)
     bottom = VOID if unlabelled_is_void else 0
     if classes:
-        bottom = _bottom_of(classes, annotations, unlabelled_is_void)
+        bottom = _bottom_of(classes, annotations, unlabelled_is_void, classes_in)
     images = [image for image in annotations.images if image.file or image.data]
     missing = len(annotations.images) - len(images)
     if missing and not (skip_missing and images):
@@ -151,7 +153,9 @@ def write_folder(
     return Imported(labels, _splits(images), missing)
 
 
-def _bottom_of(classes: LabelMap, annotations: Annotations, is_void: bool) -> int:
+def _bottom_of(
+    classes: LabelMap, annotations: Annotations, is_void: bool, classes_in: Path | None
+) -> int:
     """The class of pixels below no shape: the background, if the classes have one, else void.
 
     Raises:
@@ -164,14 +168,14 @@ def _bottom_of(classes: LabelMap, annotations: Annotations, is_void: bool) -> in
             has_void |= is_ignored or shape.is_crowd
             if shape.label not in classes.names and not is_ignored:
                 raise UserError(
-                    f"{image.said_in}: {shape.label!r} is none of the classes "
+                    f"{image.said_in}: {shape.label!r} is none of the classes of {classes_in} "
                     f"({', '.join(classes.names[:4])}, ...): rename it, or add it to them"
                 )
     backgrounds = [i for i, n in enumerate(classes.names) if n.lower() in BACKGROUND_LABELS]
     bottom = backgrounds[0] if backgrounds and not is_void else VOID
     needs_void = has_void or (bottom == VOID and not annotations.covers_all)
     if needs_void and not classes.ignored_ids:
-        raise UserError("the classes have no id for void: declare one (ignore: [254])")
+        raise UserError(f"{classes_in}: there is no id for void: declare one (void,254)")
     return bottom
 
 
