@@ -14,6 +14,7 @@ Latency is measured at the end, of all int8 files in turns on one thread at --la
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -183,42 +184,79 @@ def spread(found: list[dict], key: str) -> str:
 
 
 def picture(results: dict, latency: dict) -> str:
-    """mIoU on test of the int8 files over their latency, as SVG."""
-    width, height, left, bottom = 760, 420, 60, 50
-    points = {
-        label: (latency[label], 100 * np.mean([result["int8_test"] for result in found]))
-        for label, found in results.items()
-    }
-    if not points:
+    """mIoU on test of the int8 files over their latency, as SVG: means, and the seeds' spread."""
+    if not results:
         raise UserError("nothing is finished yet")
-    right = 1.35 * max(x for x, _ in points.values())
-    low, high = (edge(y for _, y in points.values()) for edge in (min, max))
-    low, high = low - 0.1 * (high - low) - 1, high + 0.1 * (high - low) + 1
+    width, height, left, top, bottom = 760, 440, 60, 20, 50
+    mious = {
+        label: [100 * result["int8_test"] for result in found] for label, found in results.items()
+    }
+    right = 1.25 * max(latency[label] for label in results)
+    low = min(min(values) for values in mious.values()) - 1
+    high = max(max(values) for values in mious.values()) + 1
 
     def at(x, y):
         across = left + (width - left - 20) * x / right
-        return across, 20 + (height - 20 - bottom) * (high - y) / (high - low)
+        return across, top + (height - top - bottom) * (high - y) / (high - low)
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>',
-        f'<path d="M{left} 20V{height - bottom}H{width - 20}" fill="none" stroke="#888"/>',
+        f'<path d="M{left} {top}V{height - bottom}H{width - 20}" fill="none" stroke="#888"/>',
         f'<text x="{width / 2}" y="{height - 12}" text-anchor="middle">int8 latency, ms</text>',
         f'<text x="16" y="{height / 2}" text-anchor="middle" '
-        f'transform="rotate(-90 16 {height / 2})">test mIoU, %</text>',
+        f'transform="rotate(-90 16 {height / 2})">int8 test mIoU, %</text>',
     ]
-    for y in np.linspace(low, high, 5):
-        parts.append(f'<text x="{left - 6}" y="{at(0, y)[1]:.0f}" text-anchor="end">{y:.1f}</text>')
-    for x in np.linspace(0, right, 6):
+    for y in ticks(low, high):
+        text = f'y="{at(0, y)[1] + 4:.0f}" text-anchor="end">{y:g}</text>'
+        parts.append(f'<text x="{left - 6}" {text}')
+    for x in ticks(0, right):
         place = at(x, low)
-        parts.append(
-            f'<text x="{place[0]:.0f}" y="{place[1] + 16:.0f}" text-anchor="middle">{x:.0f}</text>'
-        )
-    for label, point in points.items():
-        x, y = at(*point)
+        text = f'y="{place[1] + 16:.0f}" text-anchor="middle">{x:g}</text>'
+        parts.append(f'<text x="{place[0]:.0f}" {text}')
+    places = {label: at(latency[label], np.mean(values)) for label, values in mious.items()}
+    for label, (x, y) in places.items():
+        above, below = (at(0, edge(mious[label]))[1] for edge in (max, min))
+        parts.append(f'<path d="M{x:.1f} {above:.1f}V{below:.1f}" stroke="#9ecae1"/>')
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="#1f77b4"/>')
-        parts.append(f'<text x="{x + 7:.1f}" y="{y + 4:.1f}">{escape(label)}</text>')
+    for label, (x, y) in labels_apart(places, height - bottom).items():
+        point = places[label]
+        parts.append(
+            f'<path d="M{point[0]:.1f} {point[1]:.1f}L{x - 2:.1f} {y - 4:.1f}" stroke="#ccc"/>'
+        )
+        parts.append(f'<text x="{x:.1f}" y="{y:.1f}">{escape(label)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two, six at most."""
+    steps = (digit * 10**power for power in range(-2, 4) for digit in (1, 2, 5))
+    step = next(step for step in steps if (high - low) / step <= 6)
+    return [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def labels_apart(places: dict, lowest: float) -> dict:
+    """Where labels stand right of their points without covering one another or a point."""
+    line, letter = 14, 6.2
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in places.values()]
+    found = {}
+    for label, (x, y) in sorted(places.items(), key=lambda item: item[1][1]):
+        for away in range(2 * len(places)):
+            for up in (-1, 1):
+                left, base = x + 9, y + 4 + up * away * line / 2
+                box = (left, base - line + 3, left + letter * len(label), base + 3)
+                apart = [
+                    box[2] < other[0] or other[2] < box[0] or box[3] < other[1] or other[3] < box[1]
+                    for other in taken
+                ]
+                if all(apart) and line < base < lowest:
+                    break
+            else:
+                continue
+            break
+        found[label] = left, base
+        taken.append(box)
+    return found
 
 
 if __name__ == "__main__":
