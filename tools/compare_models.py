@@ -1,7 +1,7 @@
 """The networks side by side: accuracy, cost, and what quantization and a device make of them.
 
     python tools/compare_models.py [--budget tools/compare_models.yaml] [--out comparison]
-        [--dataset camvid --data-dir DIR] [--seeds N] [--models "V2, sum,..."]
+        [--dataset camvid --data-dir DIR] [--seeds N] [--models "V2, sum;V2, concat"]
 
 Trains every model of the budget on the generated streets (or another data set), as often as there
 are seeds, quantizes it after training, converts it, and scores both on val and test. What is
@@ -30,7 +30,6 @@ import yaml
 
 from keras_bisenet.cli.options import SIZE
 from keras_bisenet.console import log_on_terminal
-from keras_bisenet.errors import UserError
 from keras_bisenet.files import write_bytes, write_json, write_text
 
 HERE = Path(__file__).parent
@@ -50,7 +49,12 @@ def main(budget, out, dataset, data_dir, seeds, models, latency_size):
     plan = yaml.safe_load(Path(budget).read_text(encoding="utf-8"))
     spent, wanted = plan["budget"], plan["models"]
     if models:
-        wanted = {label: wanted[label] for label in models.split(";")}
+        labels = models.split(";")
+        unknown = [label for label in labels if label not in wanted]
+        if unknown:
+            raise click.UsageError(f"--models: {unknown[0]} is none of {'; '.join(wanted)}")
+        wanted = {label: wanted[label] for label in labels}
+    check_budget(out, {"dataset": dataset, "budget": spent, "models": plan["models"]})
     data_dir = data_dir or make_streets(out, spent["streets"])
     with log_on_terminal():
         for seed in range(seeds or spent["seeds"]):
@@ -66,6 +70,17 @@ def main(budget, out, dataset, data_dir, seeds, models, latency_size):
     write_text(out / "comparison.md", table(results, costs, latency, latency_size))
     write_text(out / "comparison.svg", picture(results, latency))
     click.echo((out / "comparison.md").read_text())
+
+
+def check_budget(out: Path, budget: dict) -> None:
+    """A comparison goes on with the budget that it began with: `OUT/budget.json`."""
+    path = out / "budget.json"
+    if path.exists() and json.loads(path.read_text()) != budget:
+        raise click.ClickException(
+            f"{path}: a comparison with another budget is here: choose another --out"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, budget)
 
 
 def make_streets(out: Path, streets: dict) -> Path:
@@ -186,7 +201,7 @@ def spread(found: list[dict], key: str) -> str:
 def picture(results: dict, latency: dict) -> str:
     """mIoU on test of the int8 files over their latency, as SVG: means, and the seeds' spread."""
     if not results:
-        raise UserError("nothing is finished yet")
+        raise click.ClickException("nothing is finished yet")
     width, height, left, top, bottom = 760, 440, 60, 20, 50
     mious = {
         label: [100 * result["int8_test"] for result in found] for label, found in results.items()
