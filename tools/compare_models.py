@@ -44,7 +44,9 @@ COST_SIZE = (512, 1024)
 @click.option("--seeds", type=int, help="[the budget's]")
 @click.option("--models", help="Some of the budget's, separated by ;")
 @click.option("--latency-size", type=SIZE, default="256x512", show_default=True)
-def main(budget, out, dataset, data_dir, seeds, models, latency_size):
+@click.option("--latency/--no-latency", default=True, show_default=True)
+@click.option("--finished", is_flag=True, help="Train nothing: a table of what is finished.")
+def main(budget, out, dataset, data_dir, seeds, models, latency_size, latency, finished):
     """Compare the networks of a budget."""
     plan = yaml.safe_load(Path(budget).read_text(encoding="utf-8"))
     spent, wanted = plan["budget"], plan["models"]
@@ -57,7 +59,7 @@ def main(budget, out, dataset, data_dir, seeds, models, latency_size):
     check_budget(out, {"dataset": dataset, "budget": spent, "models": plan["models"]})
     data_dir = data_dir or make_streets(out, spent["streets"])
     with log_on_terminal():
-        for seed in range(seeds or spent["seeds"]):
+        for seed in range(0 if finished else seeds or spent["seeds"]):
             for label, options in wanted.items():
                 place = out / f"{slug(label)}-{seed}"
                 if not (place / "result.json").exists():
@@ -66,9 +68,10 @@ def main(budget, out, dataset, data_dir, seeds, models, latency_size):
     results = {label: read_results(out, label) for label in wanted}
     results = {label: found for label, found in results.items() if found}
     costs = {label: cost(wanted[label]) for label in results}
-    latency = latencies(out, results, latency_size)
-    write_text(out / "comparison.md", table(results, costs, latency, latency_size))
-    write_text(out / "comparison.svg", picture(results, latency))
+    measured = latencies(out, results, latency_size) if latency else None
+    write_text(out / "comparison.md", table(results, costs, measured, latency_size))
+    if measured:
+        write_text(out / "comparison.svg", picture(results, measured))
     click.echo((out / "comparison.md").read_text())
 
 
@@ -171,19 +174,19 @@ def latencies(out: Path, results: dict, size: tuple[int, int]) -> dict[str, floa
     return dict(zip(results, medians))
 
 
-def table(results: dict, costs: dict, latency: dict, size: tuple[int, int]) -> str:
-    lines = [
-        f"| network | parameters | MACs | val mIoU, % | test mIoU, % | int8 test mIoU, % | int8 ms "
-        f"at {size[0]}x{size[1]} | seeds |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+def table(results: dict, costs: dict, latency: dict | None, size: tuple[int, int]) -> str:
+    columns = ["network", "parameters", "MACs", "val mIoU, %", "test mIoU, %", "int8 test mIoU, %"]
+    if latency:
+        columns.append(f"int8 ms at {size[0]}x{size[1]}")
+    columns.append("seeds")
+    lines = [f"| {' | '.join(columns)} |", "|" + len(columns) * "---|"]
     for label, found in results.items():
         cells = [
             label,
             f"{costs[label].parameters / 1e6:.3f} M",
             f"{costs[label].macs / 1e9:.2f} G",
             *(spread(found, key) for key in ("float_val", "float_test", "int8_test")),
-            f"{latency[label]:.1f}",
+            *([f"{latency[label]:.1f}"] if latency else []),
             str(len(found)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
