@@ -68,7 +68,7 @@ def main(recipe: Path, data_dir: str, work: Path, extra: str | None, install: bo
 
 
 def train(stage: dict, dataset: str, data_dir: str, work: Path) -> None:
-    """One training run; `weights` may name an earlier run of the recipe, `backend` Keras'.
+    """One training run; `weights` and `teacher` may name runs in `work`, `backend` Keras'.
 
     A run that something else makes (`made_by`) must be there.
     """
@@ -81,8 +81,9 @@ def train(stage: dict, dataset: str, data_dir: str, work: Path) -> None:
         keras_bisenet("train", "--run", run.path, "--resume", backend=stage.get("backend"))
         return
     options = {name: value for name, value in stage.items() if name not in ("run", "backend")}
-    if (work / str(options.get("weights"))).is_dir():
-        options["weights"] = str(work / options["weights"])
+    for name in ("weights", "teacher"):
+        if (work / str(options.get(name))).is_dir():
+            options[name] = str(work / options[name])
     config = work / f"{stage['run']}.yaml"
     write_text(config, yaml.safe_dump({"dataset": dataset, "data_dir": data_dir, **options}))
     keras_bisenet("train", "--run", run.path, "--config", config, backend=stage.get("backend"))

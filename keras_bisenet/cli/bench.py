@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 import numpy as np
 
-from keras_bisenet.cli.options import SIZE, delegate_options
+from keras_bisenet.cli.options import MODEL, SIZE, delegate_options
 from keras_bisenet.files import check_output, write_json
 from keras_bisenet.imaging.reading import read_image
 from keras_bisenet.runtime.bench import cpu_name, measure, synthetic_image
@@ -24,7 +24,7 @@ ROWS = {"invoke": "network alone", "total": "image to mask"}
 
 
 @click.command("bench")
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=MODEL)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: CPUs, at most 4]")
 @click.option(
     "--runs", type=click.IntRange(1), default=50, show_default=True, help="Timed runs per model."

@@ -8,7 +8,7 @@ import json
 import click
 
 from keras_bisenet import files
-from keras_bisenet.cli.options import TARGET, load_tensorflow, training_half
+from keras_bisenet.cli.options import MODEL, TARGET, load_tensorflow, training_half
 from keras_bisenet.cli.tables import printable, short, table
 from keras_bisenet.errors import UsageError
 from keras_bisenet.lite.model_file import Tensor
@@ -21,7 +21,7 @@ SHOWN_LAYERS = 10
 
 
 @click.command("check")
-@click.argument("model", type=click.Path())
+@click.argument("model", type=MODEL)
 @click.option(
     "--target",
     type=TARGET,

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from keras_bisenet.cli.options import ANY_CLASSES, SIZE, load_tensorflow, training_half
+from keras_bisenet.cli.options import ANY_CLASSES, MODEL, SIZE, load_tensorflow, training_half
 from keras_bisenet.errors import UsageError
 from keras_bisenet.files import check_output, replacing, write_json
 from keras_bisenet.progress import progress_bar
 
 
 @click.command("evaluate")
-@click.argument("model", type=click.Path())
+@click.argument("model", type=MODEL)
 @click.option("--dataset", "dataset_name", help="Name of the data set.  [the run's]")
 @click.option("--data-dir", type=click.Path(), help="Folder of the data set.  [the run's]")
 @click.option("--split", default="val", show_default=True)

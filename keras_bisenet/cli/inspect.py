@@ -7,6 +7,7 @@ import json
 import click
 
 from keras_bisenet import files
+from keras_bisenet.cli.options import MODEL
 from keras_bisenet.cli.tables import printable, short, table
 from keras_bisenet.lite.model_file import (
     ModelFile,
@@ -22,7 +23,7 @@ from keras_bisenet.lite.standard_metadata import read_standard_metadata
 
 
 @click.command()
-@click.argument("model", type=click.Path())
+@click.argument("model", type=MODEL)
 @click.option("--operators", is_flag=True, help="List every operator.")
 @click.option(
     "--json",

@@ -16,6 +16,7 @@ import click
 
 from keras_bisenet.console import quiet_stderr
 from keras_bisenet.errors import UsageError, UserError, how_to_install
+from keras_bisenet.pretrained import named_model
 from keras_bisenet.targets import TARGETS
 
 
@@ -70,6 +71,14 @@ class Duration(click.ParamType):
         return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
+class Model(click.Path):
+    """A model's file, or the name of one that comes with the package: `camvid-small`."""
+
+    def convert(self, value, param, ctx):
+        return named_model(super().convert(value, param, ctx))
+
+
+MODEL = Model()
 SIZE = Size()
 CAMERA_SIZE = CameraSize()
 DURATION = Duration()

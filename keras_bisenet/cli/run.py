@@ -11,7 +11,7 @@ import click
 from keras_bisenet.cli.options import CAMERA_SIZE, DURATION, SIZE, delegate_options
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.imaging.drawing import class_shares, share_text
-from keras_bisenet.pretrained import pretrained_model
+from keras_bisenet.pretrained import named_model, pretrained_model
 from keras_bisenet.progress import progress_bar, status_line
 from keras_bisenet.runtime.interpreter import default_threads, runtime_name
 from keras_bisenet.runtime.loop import run_loop, stopped_by_signals
@@ -154,7 +154,8 @@ def model_and_source_of(arguments: tuple[str, ...]) -> tuple[str, str]:
             "several images, name the folder that they lie in"
         )
     if len(arguments) == 2:
-        return arguments
+        model, source = arguments
+        return named_model(model), source
     (source,) = arguments
     if Path(source).suffix == ".tflite":
         raise UsageError(f"{source}: a model and nothing to segment: name an image, folder, ...")

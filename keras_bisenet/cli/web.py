@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from keras_bisenet.cli.options import MODEL
 from keras_bisenet.pretrained import pretrained_model
 
 
 @click.command("web")
-@click.argument("model", required=False, type=click.Path())
+@click.argument("model", required=False, type=MODEL)
 @click.option(
     "-o", "--output", required=True, type=click.Path(), help="The folder to write the page to."
 )

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from keras_bisenet.errors import UserError
 
-PRETRAINED = ("camvid",)
-"""Names of data sets that a trained model is here for."""
+PRETRAINED = ("camvid", "camvid-small")
+"""Names of the trained models that are here: of their data set, and what is special about them."""
 
 
 def pretrained_weights(name: str) -> Path:
@@ -37,3 +37,10 @@ def pretrained_weights(name: str) -> Path:
 def pretrained_model(name: str = "camvid") -> Path:
     """The int8 model, a `.tflite` file: what `run` and `bench` take when none is named."""
     return Path(__file__).with_name(f"{name}_int8.tflite")
+
+
+def named_model(model: str) -> str:
+    """The file that a user means by `model`: a packaged model by its name, unless a file has it."""
+    if model in PRETRAINED and not Path(model).exists():
+        return str(pretrained_model(model))
+    return model

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from keras_bisenet.cli import main
 from keras_bisenet.data.camvid import CAMVID
 from keras_bisenet.lite.record import read_record
-from keras_bisenet.pretrained import pretrained_model
+from keras_bisenet.pretrained import PRETRAINED, pretrained_model
+from keras_bisenet.runtime.golden import golden_path
 from keras_bisenet.runtime.segmenter import Segmenter
 from keras_bisenet.targets.check import check
 
@@ -29,9 +32,29 @@ def test_its_metadata_says_what_it_is(segmenter):
     assert record.split == "val (trained on)" and record.miou > 0.5
 
 
-def test_every_operator_computes_in_integers():
-    report = check(pretrained_model(), "nnapi")
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_every_operator_computes_in_integers(name):
+    report = check(pretrained_model(name), "nnapi")
     assert report.passed and report.mapped == report.total
+
+
+def test_the_small_one_is_small_and_has_a_name(tmp_path, monkeypatch):
+    record = read_record(pretrained_model("camvid-small"))
+    assert (record.model, record.input_height, record.input_width) == ("bisenetv2-small", 320, 416)
+    assert pretrained_model("camvid-small").stat().st_size < 1 << 20
+    result = CliRunner().invoke(main, ["inspect", "camvid-small"])
+    assert result.exit_code == 0 and "bisenetv2-small" in result.stdout
+    # A file of that name is meant before it.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "camvid-small").write_bytes(b"no model")
+    assert CliRunner().invoke(main, ["inspect", "camvid-small"]).exit_code == 1
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_golden_answers_are_its_own(name):
+    segmenter = Segmenter(pretrained_model(name), reference=True)
+    with np.load(golden_path(pretrained_model(name))) as golden:
+        np.testing.assert_array_equal(segmenter.invoke(golden["inputs"][:1]), golden["outputs"][0])
 
 
 def test_it_finds_its_way_in_real_streets(segmenter):

@@ -19,7 +19,7 @@ from keras_bisenet.training.config import (
     read_config,
     write_config,
 )
-from keras_bisenet.training.run import Run
+from keras_bisenet.training.run import Run, configured_dataset
 
 NEEDED = {"dataset": "camvid", "data_dir": "data"}
 
@@ -310,7 +310,18 @@ def test_a_run_from_before_there_was_a_choice_goes_on_as_it_began(tmp_path):
     (tmp_path / "config.yaml").write_text("dataset: camvid\ndata_dir: data\nprecision: float32\n")
     config = Run.open(tmp_path).config
     assert (config.precision, config.loss_stride, config.full_boosters) == ("float32", 1, True)
-    chosen = make(precision="auto", loss_stride=2, full_boosters=False)
-    write_config(tmp_path / "config.yaml", chosen)
+    write_config(tmp_path / "config.yaml", make(loss_stride=2))
     config = Run.open(tmp_path).config
     assert (config.precision, config.loss_stride, config.full_boosters) == ("auto", 2, False)
+
+
+def test_val_is_held_out_or_trained_on():
+    with pytest.raises(UsageError, match="train_on_val and hold_out: give one of them"):
+        make(train_on_val=True, hold_out="0006R0")
+
+
+def test_training_on_val_adds_its_images(streets):
+    dataset = configured_dataset(make(dataset="streets", data_dir=str(streets), train_on_val=True))
+    names = [sample.image.name for sample in dataset.split("train")]
+    assert len(names) == 8 + 3 and len(dataset.split("val")) == 3
+    assert {sample.image.name for sample in dataset.split("val")} <= set(names)
