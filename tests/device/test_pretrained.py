@@ -54,7 +54,8 @@ def test_the_small_one_is_small_and_has_a_name(tmp_path, monkeypatch):
 def test_golden_answers_are_its_own(name):
     segmenter = Segmenter(pretrained_model(name), reference=True)
     with np.load(golden_path(pretrained_model(name))) as golden:
-        np.testing.assert_array_equal(segmenter.invoke(golden["inputs"][:1]), golden["outputs"][0])
+        found, expected = segmenter.invoke(golden["inputs"][:1]), golden["reference"][0]
+    np.testing.assert_array_equal(found.reshape(expected.shape), expected)
 
 
 def test_it_finds_its_way_in_real_streets(segmenter):
