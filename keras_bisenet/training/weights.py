@@ -27,8 +27,8 @@ def find_weights(source: str) -> Path:
         return Run.open(path).require_model()
     if not path.is_file():
         raise UserError(
-            f"{source}: no such weights: give a run directory, a .keras file, or "
-            f"{' or '.join(PRETRAINED)}"
+            f"{source}: no such weights: give a run directory, a .keras file, or one of "
+            f"{', '.join(PRETRAINED)}"
         )
     return path
 

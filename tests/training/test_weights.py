@@ -84,7 +84,11 @@ def test_boosters_train_and_are_left_behind(float_run):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("nowhere", "nowhere: no such weights: give a run directory, a .keras file, or camvid"),
+        (
+            "nowhere",
+            "nowhere: no such weights: give a run directory, a .keras file, or one of camvid, "
+            "camvid-small",
+        ),
         (".", ".: no run directory (it has no config.yaml): train one first"),
     ],
 )
