@@ -1,6 +1,6 @@
 """Makes the models that come with the package: trains, quantizes, converts, scores, writes a table.
 
-    python tools/release.py tools/release_camvid.yaml --data-dir DIR --work WORK [--install]
+    python tools/release.py tools/release_streets.yaml --data-dir DIR --work WORK [--install]
 
 Every step is a command of `keras-bisenet`, printed before it runs. Started again, it goes on
 where it was: finished steps are left out, interrupted ones resumed. Choices (the best epoch) are
