@@ -89,7 +89,7 @@ class EngineTest {
 
     @Test fun `a model that TFLite refuses says so in TFLite's words`() {
         assumeTflite()
-        for (at in listOf(100, 5000)) {
+        for (at in listOf(40, 100)) { // dense enough to meet what is no weight
             val spoiled = tensorMemory(model.limit()).put(model.duplicate())
             for (i in 8 until 60000 step at) spoiled.put(i, -1)
             spoiled.rewind()
