@@ -142,6 +142,8 @@ def _work(sender, log: str, work: Callable, arguments: tuple, cluster: Cluster) 
         import jax
         import keras
 
+        # How processes on CPUs talk to each other; early versions have nothing by default.
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
         keras.distribution.initialize(
             cluster.coordinator, cluster.num_processes, cluster.process_id
         )

@@ -330,7 +330,7 @@ def test_another_backend_is_refused_before_a_run_is_made(tmp_path, streets):
     options = ["--dataset", "streets", "--data-dir", str(streets), "--resident"]
     result = CliRunner().invoke(main, ["train", "--run", str(tmp_path / "run"), *options])
     assert result.exit_code == 2
-    assert result.stderr.strip().endswith(
+    assert result.output.strip().endswith(
         "--resident trains on JAX, not on tensorflow: set KERAS_BACKEND=jax"
     )
     assert not (tmp_path / "run").exists()
