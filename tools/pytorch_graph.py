@@ -11,6 +11,7 @@ Weights have Keras' layout on both sides.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import click
@@ -24,6 +25,7 @@ from keras_bisenet.data.splits import trained_on_val
 from keras_bisenet.files import write_text
 from keras_bisenet.models import build_model
 from keras_bisenet.training.config import TrainingConfig, make_config
+from keras_bisenet.training.evaluation import KerasSegmenter, score
 from keras_bisenet.training.keras_settings import keras_settings
 from keras_bisenet.training.run import Run
 from keras_bisenet.training.saving import save_model
@@ -81,23 +83,31 @@ def sources(layer) -> list[str]:
 @click.option("--data-dir", required=True, type=click.Path(exists=True))
 @click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path))
 def run(weights: Path, plan: Path, job: str, data_dir: str, run_dir: Path):
-    """Make a run of CamVid, which evaluate, quantize and convert take, of WEIGHTS."""
+    """Make a run of CamVid, which evaluate, quantize and convert take, of WEIGHTS; scores val."""
     plan = yaml.safe_load(plan.read_text(encoding="utf-8"))
     settings = {**plan["common"], **next(j for j in plan["jobs"] if j["name"] == job)}
     with np.load(weights) as saved:
         options = configuration(settings, data_dir)
-        trained = len(trained_on_val(load_dataset("camvid", data_dir)).split("train"))
-        epochs = max(1, round(int(saved["images"]) / trained))
+        dataset = trained_on_val(load_dataset("camvid", data_dir))
+        epochs = max(1, round(int(saved["images"]) / len(dataset.split("train"))))
         config = make_config(TrainingConfig, {**options, "epochs": epochs}, job)
         network = build_model(config.model, CAMVID.num_classes, boosters=False)
         for layer in network.layers:
             if layer.weights:
                 layer.set_weights([saved[f"{layer.name}/{i}"] for i in range(len(layer.weights))])
-        score, speed = float(saved["miou"]), float(saved["images_per_second"])
+        speed = float(saved["images_per_second"])
     made = Run.create(run_dir, config, CAMVID)
     save_model(network, made.model_file)
-    row = {"epoch": config.epochs, "val_miou": score, "images_per_second": speed}
-    made.write_metrics([{**row, "loss": 0.0, "val_pixel_accuracy": 0.0, "learning_rate": 0.0}])
+    found = score(KerasSegmenter(network, config.size).segment, dataset, dataset.split("val"))
+    row = {
+        "epoch": config.epochs,
+        "loss": math.nan,  # not kept
+        "val_miou": found.miou,
+        "val_pixel_accuracy": found.pixel_accuracy,
+        "learning_rate": 0.0,
+        "images_per_second": speed,
+    }
+    made.write_metrics([row])
 
 
 def configuration(settings: dict, data_dir: str) -> dict:
