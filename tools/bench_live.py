@@ -1,6 +1,6 @@
 """Measures the loop, the live page's server and their memory, without a device.
 
-    python tools/bench_live.py [--seconds 20] [--long 10000] [--json FILE]
+    python tools/bench_live.py [--scene colours] [--seconds 20] [--long 10000] [--json FILE]
     python tools/bench_live.py --only soak --soak 3600 --csv soak.csv
 
 The network's place takes the stand-in for an Edge TPU (`tests/device/standin_delegate.c`), which
@@ -8,13 +8,23 @@ takes 40 ms for each frame and no CPU. So the rest of the loop is what is measur
 a share of the network's own rate, the CPU's milliseconds beside the network, peak memory, how
 old a picture is for clients of many kinds, and whether anything grows. Needs a C compiler and
 the extra `video`.
+
+What there is to see is one of two scenes, for a network of 384x480:
+
+- `street`: a drive into a street of the web page's samples, with a camera's noise. The answers
+  are the packaged model's own to these frames, handed out by the stand-in. Classes meet in about
+  a quarter of its cells, as in CamVid's streets.
+- `colours`: patches of random colours that move sideways, and a pixel's strongest colour as its
+  class. Classes meet in two thirds of the cells, which makes class ids dearer than on streets.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import http.client
+import io
 import json
 import os
 import re
@@ -24,6 +34,8 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -37,6 +49,10 @@ RATE = 25
 SAMPLE_SECONDS = 10.0
 STAGE_FRAMES = 48
 ROUND = 64
+NETWORK = (384, 480)
+STRIDE = 8
+SCENES = ("street", "colours")
+SAMPLE = ROOT / "keras_bisenet" / "web" / "page" / "samples" / "street_3.jpg"
 VIDEO_SIZES = {"480x360": (360, 480), "1280x720": (720, 1280)}
 
 
@@ -49,13 +65,15 @@ def main() -> None:
     parser.add_argument(
         "--only", choices=["videos", "stages", "long", "live", "soak"], help="that alone"
     )
+    parser.add_argument("--scene", choices=SCENES, default=SCENES[0], help="what there is to see")
     parser.add_argument("--csv", type=Path, help="where the soak's samples go, one in 10 seconds")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     wanted = [options.only] if options.only else ["videos", "stages", "long", "live", "soak"]
     report: dict = {"cpus": len(os.sched_getaffinity(0)), "sleep_ms": SLEEP_MS}
+    report["scene"] = options.scene
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder))
+        bench = Bench(Path(folder), options.scene)
         if "videos" in wanted:
             report["videos"] = {
                 name: bench.video(size, options.frames) for name, size in VIDEO_SIZES.items()
@@ -77,12 +95,13 @@ def main() -> None:
 
 
 class Bench:
-    """The measurements, with the files that they need in a folder."""
+    """The measurements of a scene, with the files that they need in a folder."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, scene: str):
         from standin import SOURCE, compiled
 
         self.folder, self.model = folder, folder / "model_edgetpu.tflite"
+        self.scene, self.answers = scene, folder / "answers"
         library = folder / "libedgetpu.so.1"
         subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, SOURCE], check=True)
         self.environment = {
@@ -91,25 +110,33 @@ class Bench:
             "STANDIN_SLEEP_MS": str(SLEEP_MS),
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         }
-        self.model.write_bytes(compiled(self.network()))
+        if scene == "street":
+            self.environment["STANDIN_ANSWERS"] = str(self.answers)
+        self.model.write_bytes(street_model() if scene == "street" else compiled(colours_model()))
 
-    def network(self) -> bytes:
-        """What the stand-in computes: colours as logits, at the stride of real models."""
-        from tflite_tiny import tiny_model
-
-        return tiny_model((384, 480), stride=8)
+    def drive(self, size: tuple[int, int], frames: int) -> Path:
+        """A video of the scene; the answers to it go where the stand-in finds them."""
+        path = self.folder / "drive.mp4"
+        write_video(path, size, round_of(self.scene, size), frames)
+        if self.scene == "street":
+            answers = street_answers(round_of(self.scene, size))
+            self.answers.write_bytes(b"".join(map(bytes, answers)))
+        return path
 
     def video(self, size: tuple[int, int], frames: int) -> dict:
-        """`run` from a video file to a video file. What the start costs is in a short one too."""
-        short, _, _ = self.run(size, 50)
-        last, memory, said = self.run(size, frames)
+        """`run` from a video file to a video file. The processor's time is that of the second
+        half of the run: neither what the start costs is in it, nor the end."""
+        samples, said = self.run(size, frames)
         share = re.search(r"(\S+) a second end to end, (\d+)%", said)
-        middle = memory[len(memory) // 2 :]
+        first, last = samples[len(samples) // 2], samples[-len(samples) // 20]
+        busy = (last["cpu"] - first["cpu"]) / (last["at"] - first["at"])
+        memory = [taken["mb"] for taken in samples]
+        middle = memory[len(memory) // 2 : -len(memory) // 20]
         return {
             "frames": frames,
             "a_second": float(share[1]),
             "share_of_the_network": int(share[2]) / 100,
-            "cpu_ms_per_frame": round(1000 * (last["cpu"] - short["cpu"]) / (frames - 50), 1),
+            "cpu_ms_per_frame": round(1000 * busy / float(share[1]), 1),
             "peak_mb": round(max(memory)),
             "growth_mb_in_the_second_half": round(middle[-1] - middle[0], 1),
         }
@@ -117,16 +144,16 @@ class Bench:
     def stages(self, size: tuple[int, int]) -> dict:
         """The processor's milliseconds for a frame, stage by stage, one after the other: the
         least of three rounds, as nothing but this is to be counted."""
-        from tflite_tiny import NAMES, PALETTE
-
+        from keras_bisenet.lite.record import read_record
         from keras_bisenet.runtime.segmenter import Answer, Segmenter, Timings
         from keras_bisenet.runtime.sinks import Style, open_sink
         from keras_bisenet.runtime.sinks.yuv import YuvOverlay
         from keras_bisenet.runtime.sources import open_source
 
-        path, style = self.folder / "drive.mp4", Style(NAMES, PALETTE)
-        write_video(path, size, STAGE_FRAMES)
-        segmenter = Segmenter(self.network())
+        path, segmenter = self.drive(size, STAGE_FRAMES), Segmenter(colours_model())
+        answers = street_answers(round_of(self.scene, size)) if self.scene == "street" else None
+        classes = read_record(self.model).label_map
+        style = Style(classes.names, classes.palette)
         rounds = []
         for number in range(3):
             spent = {}
@@ -136,9 +163,11 @@ class Bench:
             with spending(spent, "letterbox"):
                 prepared = [segmenter.prepare(frame.image) for frame in frames]
             raws = [(segmenter.invoke(array), fit) for array, fit in prepared]
+            if answers:
+                raws = [(answer, fit) for answer, (_, fit) in zip(answers, prepared)]
             with spending(spent, "class_ids"):
                 ids = [segmenter.finish(raw, fit) for raw, fit in raws]
-            overlay = YuvOverlay(size, NAMES, PALETTE)
+            overlay = YuvOverlay(size, classes.names, classes.palette)
             with spending(spent, "draw"):
                 for frame, of_frame in zip(frames, ids):
                     overlay.draw(frame, of_frame)
@@ -152,19 +181,18 @@ class Bench:
         least = {name: min(spent[name] for spent in rounds) for name in rounds[0]}
         return {name: round(1000 * least[name] / STAGE_FRAMES, 2) for name in least}
 
-    def run(self, size: tuple[int, int], frames: int) -> tuple[dict, list[float], str]:
-        """The last sample of the process, its memory all along, and what it said."""
-        source, out = self.folder / "drive.mp4", self.folder / "out.mp4"
-        write_video(source, size, frames)
+    def run(self, size: tuple[int, int], frames: int) -> tuple[list[dict], str]:
+        """Samples of the process all along, each with its time, and what it said."""
+        source, out = self.drive(size, frames), self.folder / "out.mp4"
         process = self.start("run", self.model, source, "-o", out, "--delegate", "edgetpu")
         samples = []
         while process.poll() is None:
             with contextlib.suppress(OSError, TypeError):
-                samples.append(sample(process.pid))
+                samples.append({"at": time.monotonic(), **sample(process.pid)})
             time.sleep(0.05)
         said, errors = process.communicate()
         assert process.returncode == 0, errors
-        return samples[-1], [taken["mb"] for taken in samples], said
+        return samples, said
 
     def live(self, size: tuple[int, int], seconds: float) -> dict:
         """The live page: what clients of several kinds see, and what they cost the loop."""
@@ -223,8 +251,7 @@ class Bench:
     @contextlib.contextmanager
     def served(self, size: tuple[int, int]):
         """A live page over a video of its own; yields its port and the process."""
-        source = self.folder / "drive.mp4"
-        write_video(source, size, 250)
+        source = self.drive(size, 250)
         process = self.start(
             *("live", self.model, source, "--delegate", "edgetpu", "--listen", "127.0.0.1:0")
         )
@@ -257,30 +284,104 @@ def spending(spent: dict, name: str):
     spent[name] = time.process_time() - start
 
 
-def write_video(path: Path, size: tuple[int, int], frames: int) -> None:
-    """A moving picture with texture, as a camera's has: a round of `ROUND` frames again and again,
-    coded once."""
-    import av
+def colours_model() -> bytes:
+    """What the stand-in computes: colours as logits, at the stride of real models."""
+    from tflite_tiny import tiny_model
 
+    return tiny_model(NETWORK, stride=STRIDE)
+
+
+def street_model() -> bytes:
+    """A file that stands for the packaged model at the size NETWORK, compiled."""
+    from standin import CUSTOM_OPERATOR
+    from tflite_models import Graph, Op, T, model_bytes
+
+    from keras_bisenet.lite.record import RECORD_FILE, read_record
+    from keras_bisenet.pretrained import pretrained_model
+
+    record = read_record(pretrained_model())
+    record = dataclasses.replace(record, input_height=NETWORK[0], input_width=NETWORK[1])
+    shape = (1, NETWORK[0] // STRIDE, NETWORK[1] // STRIDE, len(record.label_map.names))
+    image = T("image", (1, *NETWORK, 3), "INT8", None, (1 / 255,), (-128,))
+    logits = T("logits", shape, "INT8", None, (0.17,), (0,))
+    operator = Op(CUSTOM_OPERATOR, (0,), (1,), custom=True)
+    content = io.BytesIO(model_bytes(Graph([image, logits], [operator], (0,), (1,))))
+    with zipfile.ZipFile(content, "a") as archive:
+        archive.writestr(RECORD_FILE, json.dumps(record.to_json()))
+    return content.getvalue()
+
+
+def street_answers(pictures: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """The packaged model's logits for pictures that a network of the size NETWORK gets.
+
+    Its own input is larger: the rest is black, as it is below and beside any picture.
+    """
+    from keras_bisenet.imaging.letterbox import Fit
+    from keras_bisenet.pretrained import pretrained_model
+    from keras_bisenet.runtime.segmenter import Segmenter
+
+    segmenter, answers = Segmenter(pretrained_model()), []
+    for picture in pictures:
+        placed = np.zeros((*segmenter.info.size, 3), np.uint8)
+        fit = Fit.of(picture.shape[:2], NETWORK)
+        placed[: NETWORK[0], : NETWORK[1]] = fit.place(picture)
+        raw = segmenter.invoke(segmenter.prepare(placed)[0])
+        answers.append(raw[: NETWORK[0] // STRIDE, : NETWORK[1] // STRIDE].copy())
+    return answers
+
+
+def round_of(scene: str, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """`ROUND` pictures of a scene, RGB."""
+    return (street if scene == "street" else colours)(size)
+
+
+def street(size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """Into the street, slightly to the right, and back, as a camera sees it: with noise that is
+    another one in each picture."""
+    rng = np.random.default_rng(0)
+    with Image.open(SAMPLE) as file:
+        sample = file.convert("RGB")
+    for i in range(ROUND):
+        nearer = abs(i - ROUND / 2) / (ROUND / 2)  # 1, at the start, to 0 and back
+        width = sample.width * (0.75 + 0.2 * nearer)
+        height = width * size[0] / size[1]
+        left, top = (sample.width - width) * (0.6 - 0.2 * nearer), (sample.height - height) / 2
+        box = (left, top, left + width, top + height)
+        picture = np.asarray(sample.resize(size[::-1], Image.Resampling.BICUBIC, box))
+        noise = rng.normal(0, 2, (*size, 1)).round()
+        yield np.clip(picture + noise, 0, 255).astype(np.uint8)
+
+
+def colours(size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """Patches of random colours, with texture, that move sideways."""
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (size[0] // 40 + 2, size[1] // 40 + 2, 3), dtype=np.uint8)
     shape = (size[1] + 128, size[0])
     scene = np.asarray(Image.fromarray(small).resize(shape, Image.BICUBIC)).astype(np.int16)
     scene = np.clip(scene + rng.integers(-6, 7, scene.shape), 0, 255).astype(np.uint8)
+    for i in range(ROUND):
+        yield np.ascontiguousarray(scene[:, 2 * i : 2 * i + size[1]])
+
+
+def write_video(
+    path: Path, size: tuple[int, int], pictures: Iterable[np.ndarray], frames: int
+) -> None:
+    """A video of so many frames: the pictures again and again, coded once."""
+    import av
+
     with av.open(str(path), "w") as file:
         video = file.add_stream("libx264", rate=RATE, options={"preset": "ultrafast"})
         video.height, video.width = size
         video.pix_fmt = "yuv420p"
         packets = []
-        for i in range(ROUND):
-            frame = np.ascontiguousarray(scene[:, 2 * i : 2 * i + size[1]])
-            frame = av.VideoFrame.from_ndarray(frame, format="rgb24")
+        for i, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = i, Fraction(1, RATE)
             packets += video.encode(frame)
         packets += video.encode(None)
         contents = [(bytes(packet), packet.is_keyframe) for packet in packets]
         for i in range(frames):
-            content, is_keyframe = contents[i % ROUND]
+            content, is_keyframe = contents[i % len(contents)]
             packet = av.Packet(content)
             packet.pts = packet.dts = i
             packet.time_base, packet.stream = Fraction(1, RATE), video

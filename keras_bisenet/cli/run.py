@@ -15,6 +15,7 @@ from keras_bisenet.pretrained import named_model, pretrained_model
 from keras_bisenet.progress import progress_bar, status_line
 from keras_bisenet.runtime.interpreter import default_threads, runtime_name
 from keras_bisenet.runtime.loop import run_loop, stopped_by_signals
+from keras_bisenet.runtime.memory import keep_freed_memory
 from keras_bisenet.runtime.segmenter import Answer, Segmenter
 from keras_bisenet.runtime.sinks import Style, open_sink
 from keras_bisenet.runtime.sources import Frame, Source, SourceOptions, open_source
@@ -124,6 +125,8 @@ def command(
     info = segmenter.info
     sink = open_sink(out, source, Style(info.names, info.palette, output, alpha, segment))
 
+    if source.kind == "video":
+        keep_freed_memory()
     if source.live:
         click.echo(f"{source.name}: recording until Ctrl-C")
     statistics, stop = Statistics(), threading.Event()

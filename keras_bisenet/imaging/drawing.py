@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -132,6 +133,25 @@ def overlay_with_legend(
     return _stack([picture, strip])
 
 
+class LegendEntry(NamedTuple):
+    """A class at its place in a video's legend.
+
+    Attributes:
+        row: Where its picture begins in the frame.
+        column: The same.
+        class_id: None where nothing was at the place so far.
+        text: What it says; empty, nothing.
+        picture: RGB. Its sides are even, and so are its row, where the frame's height is, and
+            its column.
+    """
+
+    row: int
+    column: int
+    class_id: int | None
+    text: str
+    picture: np.ndarray
+
+
 class VideoOverlay:
     """Overlays with a legend at video speed: of one size, every class at a place of its own.
 
@@ -165,13 +185,14 @@ class VideoOverlay:
         names, font = lettering(names, self._text_size)
         self._names, self._font, self._palette, self._alpha = names, font, palette, alpha
         texts = [share_text(i, 1.0, names) for i in range(len(names))]
-        margin, line = self._text_size, round(self._text_size * 1.6)
+        # All even, as the pictures' sides are: two pixels share a colour in coded videos.
+        margin, line = _even(self._text_size), _even(self._text_size * 1.6)
         longest = max(text_width(font, text) for text in texts)
-        self._cell = (line, round(self._text_size * 1.5) + longest + margin)
+        self._cell = (line, _even(self._text_size * 1.5 + longest + margin))
         columns = max(1, (width - margin) // self._cell[1])
         rows = min(rows, -(-len(names) // columns))
         self._places = [
-            (height + margin // 2 + k // columns * line, margin + k % columns * self._cell[1])
+            (height + _even(margin / 2) + k // columns * line, margin + k % columns * self._cell[1])
             for k in range(rows * columns)
         ]
         self._shown: list[str | None] = [None] * len(self._places)
@@ -188,12 +209,15 @@ class VideoOverlay:
         """The picture, RGB, until the next call: the array is used again."""
         height, width = ids.shape
         self.canvas[:height, :width] = overlay(image, ids, self._palette, self._alpha)
-        self.draw_legend(ids)
+        self.draw_legend(np.ascontiguousarray(ids[::2, ::2]))
         return self.canvas
 
-    def draw_legend(self, ids: np.ndarray) -> bool:
-        """Brings the canvas' legend up to date; whether anything changed in it."""
-        has_changed, shares = False, dict(class_shares(ids))
+    def draw_legend(self, ids: np.ndarray) -> list[LegendEntry]:
+        """Brings the canvas' legend up to date, and tells what is new in it.
+
+        Every second row and column of the class ids will do: it is shares that are shown.
+        """
+        changes, shares = [], dict(class_shares(ids))
         self._number += 1
         self._take_places(shares)
         for place, class_id in enumerate(self._class_at):
@@ -201,12 +225,12 @@ class VideoOverlay:
             if class_id in shares:
                 text = share_text(class_id, shares[class_id], self._names)
             if text != self._shown[place]:
-                self._shown[place], has_changed = text, True
+                self._shown[place] = text
                 row, column = self._places[place]
-                self.canvas[row : row + self._cell[0], column : column + self._cell[1]] = (
-                    self._draw_entry(class_id, text)
-                )
-        return has_changed
+                picture = self._draw_entry(class_id, text)
+                self.canvas[row : row + self._cell[0], column : column + self._cell[1]] = picture
+                changes.append(LegendEntry(row, column, class_id, text, picture))
+        return changes
 
     def _take_places(self, shares: dict[int, float]) -> None:
         for class_id in shares:
@@ -303,6 +327,10 @@ def _shrink(picture: np.ndarray, width: int) -> np.ndarray:
         return picture
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _even(length: float) -> int:
+    return 2 * round(length / 2)
 
 
 def text_width(font, text: str) -> int:

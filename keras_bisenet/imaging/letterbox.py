@@ -21,6 +21,9 @@ from PIL import Image
 BLOCK_VALUES = 1 << 16
 """How many pixels are interpolated at a time: as many as a small device's cache holds."""
 
+PAIR_VALUES = 1 << 18
+"""The same, where none but the winners is kept of a pixel."""
+
 GRID_VALUES = 1 << 15
 """How many logits of cells are looked at in one go before that."""
 
@@ -58,8 +61,10 @@ class Fit:
             )
         if self.content_size == self.network_size:
             return np.ascontiguousarray(image)
-        placed = np.zeros((*self.network_size, 3), np.uint8)
-        placed[: self.content_size[0], : self.content_size[1]] = image
+        rows, cols = self.content_size
+        placed = np.empty((*self.network_size, 3), np.uint8)
+        placed[:rows, :cols] = image
+        placed[rows:] = placed[:rows, cols:] = 0
         return placed
 
 
@@ -198,13 +203,12 @@ def _interpolate(
         # Those with most candidates first: who has another one is then always a slice.
         order = np.argsort(-np.count_nonzero(can_win, axis=1), kind="stable")
         which, classes = np.nonzero(can_win[order])
-        blocks[row[order], col[order]] = _winners_between(
-            corners[:, order[which], classes],
-            classes.astype(np.uint8),
-            np.bincount(which),
-            rows.weight.take(row[order], axis=0),
-            cols.weight.take(col[order], axis=0),
+        candidates = _Candidates(
+            corners[:, order[which], classes], classes.astype(np.uint8), np.bincount(which)
         )
+        down = rows.weight.take(row[order], axis=0)
+        across = cols.weight.take(col[order], axis=0)
+        blocks[row[order], col[order]] = _winners_between(candidates, down, across, margin)
 
 
 def _candidates(corners: np.ndarray, winners: list[np.ndarray], margin: np.float32) -> np.ndarray:
@@ -222,28 +226,105 @@ def _candidates(corners: np.ndarray, winners: list[np.ndarray], margin: np.float
     return ~cannot
 
 
+class _Candidates(NamedTuple):
+    """Which classes can win in `n` blocks between four cells, `m` of them in all.
+
+    Attributes:
+        corners: [4, m] Their values in the four cells, one block's after the other.
+        classes: [m] Which classes they are; they rise within a block.
+        counts: [n] How many a block has, two at least, those with most first.
+    """
+
+    corners: np.ndarray
+    classes: np.ndarray
+    counts: np.ndarray
+
+
 def _winners_between(
-    corners: np.ndarray,
-    classes: np.ndarray,
-    counts: np.ndarray,
-    down: np.ndarray,
-    across: np.ndarray,
+    candidates: _Candidates, down: np.ndarray, across: np.ndarray, margin: np.float32
 ) -> np.ndarray:
-    """The winners of blocks between four cells: bilinear interpolation, then argmax.
+    """The winners of blocks between four cells: what bilinear interpolation, then argmax, gives.
 
     Args:
-        corners: [4, m] The values in the four cells of every candidate of every block, one
-            block's after the other.
-        classes: [m] Their classes, which rise within a block.
-        counts: [n] How many candidates the blocks have, those with most first.
+        candidates: Who can win there.
         down: [n, h] The lower cells' weights.
         across: [n, w] The right cells' weights.
+        margin: More than two values' difference errs by rounding.
 
     Returns:
         uint8 [n, h, w]. Of equal classes the lowest wins.
     """
-    count, height, width = len(counts), down.shape[1], across.shape[1]
+    corners, classes, counts = candidates
+    height, width = down.shape[1], across.shape[1]
+    ids = np.empty((len(counts), height, width), np.uint8)
     first = np.cumsum(counts) - counts
+    is_left = counts > 2
+    at_once = max(1, PAIR_VALUES // (height * width))
+    for start in range(np.count_nonzero(is_left), len(counts), at_once):
+        band = slice(start, start + at_once)
+        one, other = first[band], first[band] + 1
+        ids[band], is_sure = _winners_of_two(
+            (corners.take(one, axis=1), corners.take(other, axis=1)),
+            (classes.take(one), classes.take(other)),
+            np.ascontiguousarray(down[band].T),
+            np.ascontiguousarray(across[band].T),
+            margin,
+        )
+        is_left[band] = ~is_sure
+    left = np.flatnonzero(is_left)
+    if len(left):
+        ids[left] = _winners_of_many(candidates, left, down.take(left, 0), across.take(left, 0))
+    return ids
+
+
+def _winners_of_two(
+    corners: tuple[np.ndarray, np.ndarray],
+    classes: tuple[np.ndarray, np.ndarray],
+    down: np.ndarray,
+    across: np.ndarray,
+    margin: np.float32,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The winners of blocks with two candidates, without a value for every pixel.
+
+    Along a row of pixels the second one's lead is a straight line. So the one wins up to some
+    place and the other one behind it, which a comparison tells, but for pixels so near to the
+    place that it is the values' rounding that decides.
+
+    Args:
+        corners: [4, n] Each one's values in the four cells.
+        classes: [n] Each one's class.
+        down: [h, n] The lower cells' weights.
+        across: [w, n] The right cells' weights.
+        margin: More than two values' difference errs by rounding.
+
+    Returns:
+        uint8 [n, h, w], and for each block, [n], whether there are no such pixels in it.
+    """
+    top_left, top_right, bottom_left, bottom_right = corners[1] - corners[0]
+    lead = _lerp(top_left, bottom_left, down)
+    slope = _lerp(top_right, bottom_right, down) - lead
+    falls = slope < 0  # then it is the first one that wins behind the place
+    lead = np.where(falls, -lead, lead)
+    slope = np.abs(slope)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a lead that is the same all along
+        from_there, up_to = (margin - lead) / slope, (-margin - lead) / slope
+    is_behind = across > from_there[:, None]
+    is_sure = (is_behind | (across < up_to[:, None])).all(axis=(0, 1))
+    before = np.where(falls, *classes[::-1])
+    ids = is_behind.view(np.uint8)
+    ids *= (np.where(falls, *classes) - before)[:, None]  # modulo 256, as the sum is
+    ids += before[:, None]
+    return ids.transpose(2, 0, 1), is_sure
+
+
+def _winners_of_many(
+    candidates: _Candidates, which: np.ndarray, down: np.ndarray, across: np.ndarray
+) -> np.ndarray:
+    """The winners of the blocks `which`, uint8 [n, h, w], by the value of every pixel."""
+    corners, classes, counts = candidates
+    first = (np.cumsum(counts) - counts)[which]
+    counts = counts[which]
+    count, height, width = len(counts), down.shape[1], across.shape[1]
     top_left, top_right, bottom_left, bottom_right = corners
     ids = np.empty((count, height, width), np.uint8)
     at_once = min(count, max(1, BLOCK_VALUES // (height * width)))

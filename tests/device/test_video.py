@@ -404,7 +404,7 @@ def decoded_frame(image, colours) -> Frame:
     return Frame("a", yuv.to_ndarray(format="rgb24"), 0.0, 0.0, yuv)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.37, 1.0])
+@pytest.mark.parametrize("alpha", [0.0, 0.37, 0.5, 1.0])
 @pytest.mark.parametrize("colours", [1, 2, 6, None])
 def test_drawn_in_yuv_it_is_the_same_picture(alpha, colours):
     """As drawn in RGB and then coded; None: from a source that gives RGB alone."""

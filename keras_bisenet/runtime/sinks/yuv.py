@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from keras_bisenet.imaging.drawing import Palette, VideoOverlay
+from keras_bisenet.imaging.drawing import LegendEntry, Palette, VideoOverlay
 from keras_bisenet.runtime.sources.av import pyav
 from keras_bisenet.runtime.sources.base import Frame
 
@@ -21,6 +20,9 @@ LIMITED, FULL = 1, 2
 
 STEPS = (1, 2, 2)
 """How many of the picture's pixels a value of Y, U and V stands for, along each axis."""
+
+MOST_ENTRIES = 128
+"""Of a legend, that are kept as they were converted: the same shares come again and again."""
 
 
 class YuvOverlay:
@@ -44,9 +46,11 @@ class YuvOverlay:
         self.shape = self._overlay.canvas.shape[:2]
         self._kept = round((1 - alpha) * 256)  # of a pixel, in 256ths
         self._colours: int | None = None
-        # Kept: setting swscale up costs more than a legend's conversion.
-        self._of_pictures, self._of_legends = _Converter(), _Converter()
-        self._work = [np.empty((size[0] // s, size[1] // s), np.uint16) for s in STEPS]
+        # Kept: setting swscale up costs more than an entry's conversion.
+        self._of_pictures, self._of_entries = _Converter(), _Converter()
+        # Fresh memory costs more than what is computed in it.
+        self._masks = [np.empty((size[0] // s, size[1] // s), np.uint8) for s in STEPS]
+        self._work = [np.empty(mask.shape, np.uint16) for mask in self._masks]
 
     @staticmethod
     def fits(size: tuple[int, int]) -> bool:
@@ -59,23 +63,50 @@ class YuvOverlay:
         colours_changed = picture.colorspace != self._colours
         if colours_changed:
             self._set_colours(picture.colorspace)
-        if self._overlay.draw_legend(ids) or colours_changed:
-            legend = self._overlay.canvas[self._size[0] :]
-            self._legend = _planes(self._of_legends.yuv(legend, picture.colorspace))
+        # Shares of every second row and column are a legend's shares.
+        ids, coarse = np.ascontiguousarray(ids), np.ascontiguousarray(ids[::2, ::2])
+        changes = self._overlay.draw_legend(coarse)
+        if colours_changed:
+            # All of it, in which the changes are.
+            legend = _Converter().yuv(self._overlay.canvas[self._size[0] :], picture.colorspace)
+            self._legend = [plane.copy() for plane in _planes(legend)]
+            self._entries: dict[tuple, list[np.ndarray]] = {}
+        else:
+            self._change_legend(changes, picture.colorspace)
         drawn = pyav().VideoFrame(self.shape[1], self.shape[0], "yuv420p")
         take_colours(drawn, picture)
-        for source, out, legend, table, step, work in zip(
-            _planes(picture), _planes(drawn), self._legend, self._tables, STEPS, self._work
+        for source, out, legend, table, of_plane, mask, work in zip(
+            *(_planes(picture), _planes(drawn), self._legend, self._tables),
+            *((ids, coarse, coarse), self._masks, self._work),
         ):
-            height, width = self._size[0] // step, self._size[1] // step
-            np.multiply(source[:height, :width], self._kept, out=work, dtype=np.uint16)
-            work += 128
-            work >>= 8
-            mask = Image.fromarray(np.ascontiguousarray(ids[::step, ::step])).point(table)
-            np.add(work, np.asarray(mask), out=out[:height, :width], casting="unsafe")
+            height, width = mask.shape
+            table.look_up(of_plane, mask)
+            self._keep(source[:height, :width], work, out[:height, :width])
+            out[:height, :width] += mask
             out[height:] = legend
             out[:height, width:] = legend[0, 0]  # where the legend is wider: its background
         return drawn
+
+    def _change_legend(self, changes: list[LegendEntry], colours: int) -> None:
+        for entry in changes:
+            shown = (entry.class_id, entry.text)
+            if shown not in self._entries:
+                if len(self._entries) >= MOST_ENTRIES:
+                    self._entries.clear()
+                self._entries[shown] = _planes(self._of_entries.yuv(entry.picture, colours))
+            for legend, plane, step in zip(self._legend, self._entries[shown], STEPS):
+                row, column = (entry.row - self._size[0]) // step, entry.column // step
+                legend[row : row + plane.shape[0], column : column + plane.shape[1]] = plane
+
+    def _keep(self, source: np.ndarray, work: np.ndarray, out: np.ndarray) -> None:
+        """Writes what is kept of a plane, rounded."""
+        if self._kept == 128:  # a quarter of the work
+            np.right_shift(source, 1, out=out)
+            return
+        np.multiply(source, self._kept, out=work, dtype=np.uint16)
+        work += 128
+        work >>= 8
+        out[:] = work
 
     def _set_colours(self, colours: int) -> None:
         """What each class adds to a pixel's Y, U and V."""
@@ -83,8 +114,27 @@ class YuvOverlay:
         table[0, : len(self._palette)] = self._palette
         planes = _planes(_Converter().yuv(table, colours, "yuv444p"))
         share = 1 - self._kept / 256
-        self._tables = [np.round(share * plane[0, :256]).astype(int).tolist() for plane in planes]
+        # Halves up, as halves of what is kept go down.
+        self._tables = [_Table(np.floor(share * plane[0, :256] + 0.5)) for plane in planes]
         self._colours = colours
+
+
+class _Table:
+    """A value for each class. Two pixels are looked up at a time, in half the time."""
+
+    def __init__(self, values: np.ndarray):
+        self._values = values.astype(np.uint8)
+        of_pair = np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
+        self._pairs = self._values[of_pair].reshape(-1).view(np.uint16)
+
+    def look_up(self, ids: np.ndarray, out: np.ndarray) -> None:
+        """Writes the values of class ids; both arrays are uint8, contiguous, of one size."""
+        flat, values, even = ids.reshape(-1), out.reshape(-1), ids.size & ~1
+        # Clipping changes nothing here, but without it everything is checked and copied first.
+        self._pairs.take(
+            flat[:even].view(np.uint16), out=values[:even].view(np.uint16), mode="clip"
+        )
+        values[even:] = self._values[flat[even:]]
 
 
 def take_colours(drawn: Any, picture: Any) -> None:
