@@ -104,7 +104,8 @@ def command(
     \b
     SOURCE     OUT
     an image   an image file, or a folder
-    a folder   a folder: NAME.png per image; its mask is NAME_mask.png
+    a folder   a folder: NAME.png per image; its mask is NAME_mask.png;
+               what lies in folders within it is left out
     a video    a video file (.mp4, .webm ...), or a folder for its frames
     a camera   the same; SOURCE is 0, 1 ... or /dev/video0, or pi for the
                Raspberry Pi's own; Ctrl-C ends it

@@ -1,5 +1,6 @@
 """`keras-bisenet run`, by what it writes and prints."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,6 +162,34 @@ def test_a_folder_is_done_but_for_its_bad_images(tmp_path, model, image):
     # Two images of one stem keep their suffixes.
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["a.png", "b.jpg.png", "b.png.png"]
+
+
+def test_folders_in_a_folder_are_left_out_and_it_is_said(tmp_path, model, image):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    for folder in ("monday", "friday", "sunday", "tuesday", ".cache"):
+        (photos / folder).mkdir(parents=True)
+        shutil.copy(image, photos / folder / "b.png")
+    empty = run(model, photos, "-o", out)
+    assert empty.exit_code == 1 and empty.stdout == "" and not out.exists()
+    line = "name one of the folders in it, friday, monday, sunday and 1 more"
+    assert empty.stderr.startswith(f"Error: {photos}: no image in this folder (") and (
+        empty.stderr.endswith(f"): {line}\n")
+    )
+
+    shutil.copy(image, photos / "a.png")
+    result = run(model, photos, "-o", out)
+    assert result.exit_code == 0 and "other files" not in result.output
+    assert result.stderr == (
+        f"Warning: {photos}: left out the 4 folders in it, friday, monday, sunday and 1 more: "
+        "name one for its images\n"
+    )
+    assert [path.name for path in out.iterdir()] == ["a.png"]
+    shutil.rmtree(photos / ".cache")
+    for folder in ("friday", "sunday", "tuesday"):
+        shutil.rmtree(photos / folder)
+    assert "left out the 1 folder in it, monday: name" in run(model, photos, "-o", out).stderr
+    shutil.rmtree(photos / "monday")
+    assert run(model, photos, "-o", out).stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from keras_bisenet.console import log
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.imaging.reading import IMAGE_SUFFIXES, read_image
 from keras_bisenet.runtime.sources.base import Frame, Source, SourceOptions
+
+SHOWN = 3
+"""How many names a message lists."""
 
 
 class Images(Source):
@@ -43,9 +47,22 @@ def open_source(name: str, options: SourceOptions) -> Images | None:
         raise UsageError(f"{name}: --camera-size, --fps and --rotate are for cameras and videos")
     if not path.is_dir():
         return Images(name, [path], kind="image")
-    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+    there = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    files = [entry for entry in there if entry.is_file()]
+    folders = [entry.name for entry in there if entry.is_dir()]
     images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         known = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
-        raise UserError(f"{path}: no image in this folder ({known})")
+        cure = f": name one of the folders in it, {_listed(folders)}" if folders else ""
+        raise UserError(f"{path}: no image in this folder ({known}){cure}")
+    if folders:
+        plural = "1 folder" if len(folders) == 1 else f"{len(folders)} folders"
+        log.warning(
+            "%s: left out the %s in it, %s: name one for its images", path, plural, _listed(folders)
+        )
     return Images(str(path), images, kind="folder", skipped=len(files) - len(images))
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
