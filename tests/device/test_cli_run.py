@@ -1,5 +1,6 @@
 """`keras-bisenet run`, by what it writes and prints."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -252,17 +253,18 @@ def test_a_signal_leaves_no_half_file(tmp_path, model, number):
     folder = tmp_path / "photos"
     folder.mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
-    for i in range(200):
-        Image.fromarray(noise).save(folder / f"{i:03d}.bmp")
+    Image.fromarray(noise).save(tmp_path / "one.bmp")
+    for i in range(800):  # more than are done before the signal comes, whoever is busy
+        os.link(tmp_path / "one.bmp", folder / f"{i:03d}.bmp")
     out = tmp_path / "out"
     process = start(model, folder, "-o", out)
     assert process.stdout.readline().startswith("000.bmp")
     process.send_signal(number)
-    *lines, last = process.communicate(timeout=20)[0].splitlines()
+    *lines, last = process.communicate(timeout=60)[0].splitlines()
     written = list(out.iterdir())
-    assert 0 < len(written) < 200 and nothing_half_written(out)
+    assert 0 < len(written) < 800 and nothing_half_written(out)
     assert lines[-1].startswith(f"{len(written)} done: mean ")
-    assert last == f"Error: stopped after {len(written)} of 200: what was written is whole"
+    assert last == f"Error: stopped after {len(written)} of 800: what was written is whole"
     assert process.returncode == 1
     assert all(pixels(path).shape[1] == 400 for path in written)
 

@@ -58,10 +58,12 @@ def test_endless_work_has_a_line_that_says_how_it_is_doing():
     """On a terminal; in a file it would be a line each second."""
     pty = pytest.importorskip("pty")
     program = (
-        "import time\n"
+        "import itertools, sys, time\n"
         "from keras_bisenet.progress import status_line\n"
-        "frames = iter(range(1, 100))\n"
-        "with status_line(lambda: f'{next(frames)} frames', seconds=0.05): time.sleep(0.4)\n"
+        "frames = itertools.count(1)\n"
+        "end = time.monotonic() + (30 if sys.stderr.isatty() else 0.4)\n"
+        "with status_line(lambda: f'{next(frames)} frames', seconds=0.05):\n"
+        "    while '(4' not in repr(frames) and time.monotonic() < end: time.sleep(0.01)\n"
     )
     master, slave = pty.openpty()
     subprocess.run([sys.executable, "-c", program], stderr=slave, check=True)

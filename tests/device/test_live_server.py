@@ -18,7 +18,7 @@ import pytest
 from cameras import number_of
 from click.testing import CliRunner
 from PIL import Image
-from test_live_sources import Numbered
+from test_live_sources import SECONDS, Fed, Numbered, comes_true
 from tflite_tiny import NAMES, PALETTE, class_of, tiny_model
 
 from keras_bisenet.cli import main
@@ -38,12 +38,12 @@ SIZE = (48, 64)
 class Live:
     """A server over a loop on numbered frames, in this process."""
 
-    def __init__(self, fps=30, **options):
+    def __init__(self, source=None, stall=SECONDS, **options):
         segmenter = Segmenter(tiny_model(SIZE))
         self.view = View(Style(segmenter.info.names, segmenter.info.palette))
         self.statistics, self.stop = Statistics(), threading.Event()
-        about = About("numbered", "tiny.tflite", "a runtime", stall=1.0)
-        self.source = Numbered(fps=fps)
+        about = About("numbered", "tiny.tflite", "a runtime", stall=stall)
+        self.source = source or Numbered(fps=30)
         self.server = LiveServer(("127.0.0.1", 0), self.view, self.statistics, about, **options)
         self.loop = threading.Thread(
             target=run_loop,
@@ -54,7 +54,9 @@ class Live:
     def __enter__(self):
         self.server.__enter__()
         self.loop.start()
-        assert self.view.after(0, 10)
+        if isinstance(self.source, Fed):
+            self.source.give()
+        assert self.view.after(0, SECONDS)
         return self
 
     def __exit__(self, *_):
@@ -63,7 +65,7 @@ class Live:
         self.server.__exit__()
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=15)
+        return http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=SECONDS)
 
     def get(self, path, method="GET", **headers):
         connection = self.connect()
@@ -75,14 +77,17 @@ class Live:
         finally:
             connection.close()
 
-    def raw(self, sent: bytes, seconds=5.0) -> bytes:
-        """What a client gets that speaks its own HTTP."""
-        with socket.create_connection(("127.0.0.1", self.server.server_port), 5) as connection:
-            connection.settimeout(seconds)
-            received, deadline = b"", time.monotonic() + seconds
+    def raw(self, sent: bytes, is_enough=lambda received: False) -> bytes:
+        """What a client gets that speaks its own HTTP, until it is enough, or hung up on."""
+        address = ("127.0.0.1", self.server.server_port)
+        with socket.create_connection(address, SECONDS) as connection:
+            received, deadline = b"", time.monotonic() + SECONDS
             try:
                 connection.sendall(sent)
-                while time.monotonic() < deadline and (chunk := connection.recv(1 << 16)):
+                while time.monotonic() < deadline and not is_enough(received):
+                    chunk = connection.recv(1 << 16)
+                    if not chunk:
+                        break
                     received += chunk
             except OSError:
                 pass
@@ -103,41 +108,56 @@ def image_of(body) -> np.ndarray:
 # === What it answers ===
 
 
-def test_pictures_come_one_after_the_other_and_masks_belong_to_them(live):
-    number, numbers = 0, []
-    for _ in range(5):
-        status, headers, body = live.get(f"/frame.jpg?after={number}")
-        assert status == 200 and headers["Content-Type"] == "image/jpeg"
-        assert int(headers["X-Frame"]) > number and 0 <= int(headers["X-Age-Ms"]) < 2000
-        number = int(headers["X-Frame"])
-        picture = image_of(body)
-        numbers.append(number_of(picture))
-        _, of, mask = live.get(f"/mask.png?ids=1&frame={number}")
-        assert of["X-Frame"] == headers["X-Frame"]
-        ids = image_of(mask)
-        assert ids.shape == SIZE and ids.dtype == np.uint8
-        assert np.mean(ids == class_of(picture)) > 0.98  # the picture is a JPEG, the mask is not
-    assert numbers == sorted(set(numbers))
-    _, _, mask = live.get("/mask.png")
-    with Image.open(io.BytesIO(mask)) as image:
-        assert image.mode == "P" and image.getpalette()[:12] == list(np.ravel(PALETTE))
-    status, headers, body = live.get("/snapshot.jpg")
-    assert status == 200 and image_of(body).shape[0] > SIZE[0]  # the legend is below
+def test_pictures_come_one_after_the_other_and_masks_belong_to_them():
+    with Live(Fed()) as live:
+        numbers = []
+        for _ in range(5):
+            number = int(live.get("/frame.jpg")[1]["X-Frame"])
+            given = time.monotonic()
+            live.source.give()
+            status, headers, body = live.get(f"/frame.jpg?after={number}")
+            assert status == 200 and headers["Content-Type"] == "image/jpeg"
+            assert int(headers["X-Frame"]) == number + 1
+            assert 0 <= int(headers["X-Age-Ms"]) <= 1000 * (time.monotonic() - given) + 1
+            picture = image_of(body)
+            numbers.append(number_of(picture))
+            live.source.give()  # the mask is the picture's, though another one has come since
+            assert live.view.after(number + 1, SECONDS).number == number + 2
+            _, of, mask = live.get(f"/mask.png?ids=1&frame={headers['X-Frame']}")
+            assert of["X-Frame"] == headers["X-Frame"]
+            ids = image_of(mask)
+            assert ids.shape == SIZE and ids.dtype == np.uint8
+            assert np.mean(ids == class_of(picture)) > 0.98  # the picture is a JPEG, the mask not
+        assert numbers == [1, 3, 5, 7, 9]
+        _, _, mask = live.get("/mask.png")
+        with Image.open(io.BytesIO(mask)) as image:
+            assert image.mode == "P" and image.getpalette()[:12] == list(np.ravel(PALETTE))
+        status, headers, body = live.get("/snapshot.jpg")
+        assert status == 200 and image_of(body).shape[0] > SIZE[0]  # the legend is below
 
 
-def test_a_picture_is_waited_for(live):
-    number = int(live.get("/frame.jpg")[1]["X-Frame"])
-    start = time.monotonic()
-    _, headers, _ = live.get(f"/frame.jpg?after={number + 10}")
-    assert int(headers["X-Frame"]) > number + 10
-    assert 0.15 < time.monotonic() - start < 5
+def test_a_picture_is_waited_for():
+    with Live(Fed()) as live, ThreadPoolExecutor(1) as pool:
+        number = int(live.get("/frame.jpg")[1]["X-Frame"])
+        asked = pool.submit(live.get, f"/frame.jpg?after={number + 1}")
+        live.source.give()
+        assert live.view.after(number, SECONDS)
+        time.sleep(0.3)
+        assert not asked.done()
+        live.source.give()
+        assert asked.result(SECONDS)[1]["X-Frame"] == str(number + 2)
 
 
 def test_motion_jpeg_goes_on(live):
-    received = live.raw(b"GET /stream.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n", seconds=1.0)
+    def numbers(received):
+        return [int(number) for number in re.findall(rb"X-Frame: (\d+)", received)]
+
+    received = live.raw(
+        b"GET /stream.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        lambda received: len(numbers(received)) >= 5,
+    )
     assert b"multipart/x-mixed-replace; boundary=frame" in received
-    numbers = [int(number) for number in re.findall(rb"X-Frame: (\d+)", received)]
-    assert len(numbers) >= 5 and numbers == sorted(set(numbers))
+    assert len(numbers(received)) >= 5 and numbers(received) == sorted(set(numbers(received)))
 
 
 def test_what_programs_read(live):
@@ -155,16 +175,17 @@ def test_what_programs_read(live):
     values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     assert float(values['keras_bisenet_frames_total{stage="written"}']) > 0
     assert values["keras_bisenet_healthy"] == "1"
-    assert 0 < float(values['keras_bisenet_network_seconds{quantile="0.99"}']) < 1
+    # Seconds, of a network of a millisecond.
+    assert 0 < float(values['keras_bisenet_network_seconds{quantile="0.5"}']) < 1
     assert live.get("/healthz")[::2] == (200, b"ok\n")
 
 
 def test_health_is_of_fresh_answers():
-    with Live() as live:
-        assert live.get("/healthz")[0] == 200
+    with Live(stall=1.0) as live:
+        assert comes_true(lambda: live.get("/healthz")[0] == 200)
         live.source.close()  # the camera gives no more, and says nothing
-        time.sleep(1.3)
-        assert live.get("/healthz")[0] == 503
+        assert comes_true(lambda: live.get("/healthz")[0] == 503)
+        assert live.statistics.age > 1.0
         assert json.loads(live.get("/status.json")[2])["healthy"] is False
         assert b"keras_bisenet_healthy 0" in live.get("/metrics")[2]
 
@@ -201,8 +222,7 @@ def test_nothing_can_be_changed(live, method):
     # A page of this very origin, and a body: no other answer.
     received = live.raw(
         f"{method} / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
-        "Sec-Fetch-Site: same-origin\r\nContent-Length: 9\r\n\r\npause=yes".encode(),
-        seconds=2.0,
+        "Sec-Fetch-Site: same-origin\r\nContent-Length: 9\r\n\r\npause=yes".encode()
     )
     assert received.startswith(b"HTTP/1.1 405 ") and received.count(b"HTTP/1.1") == 1
 
@@ -287,18 +307,15 @@ def test_requests_that_are_too_large_or_make_no_sense(live):
 
 def test_a_slow_request_is_hung_up_on(live, monkeypatch):
     monkeypatch.setattr(http_module, "REQUEST_SECONDS", 0.5)
+    sent = 0
     with socket.create_connection(("127.0.0.1", live.server.server_port)) as connection:
-        connection.settimeout(5)
-        start = time.monotonic()
-        ended = False
-        for letter in b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 100:
-            try:
+        connection.settimeout(SECONDS)
+        with pytest.raises(OSError):
+            for letter in b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 300:
                 connection.sendall(bytes([letter]))
-            except OSError:
-                ended = True
-                break
-            time.sleep(0.1)
-        assert ended and time.monotonic() - start < 4
+                sent += 1
+                time.sleep(0.1)
+    assert sent < 300  # whoever is busy, it was not heard out
     assert live.get("/")[0] == 200
 
 
@@ -306,31 +323,38 @@ def test_two_hundred_connections_leave_nothing(live, monkeypatch):
     monkeypatch.setattr(http_module, "MAX_CLIENTS", 20)
     threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
     address = ("127.0.0.1", live.server.server_port)
-    before = live.statistics.written
-    start = time.monotonic()
-    connections = [socket.create_connection(address, 5) for _ in range(200)]
-    time.sleep(0.5)
-    assert live.server.clients <= 20
-    refused = 0
-    for connection in connections:
-        connection.settimeout(0.05)
+
+    def is_refused(connection) -> bool:
         try:
-            refused += connection.recv(100).startswith(b"HTTP/1.1 503 ")
+            return connection.recv(100, socket.MSG_PEEK).startswith(b"HTTP/1.1 503 ")
         except OSError:
-            pass
-        connection.close()
-    assert refused >= 170
-    rate = (live.statistics.written - before) / (time.monotonic() - start)
-    assert rate > 0.6 * 30  # the loop went on
-    deadline = time.monotonic() + 5
-    while live.server.clients and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert live.server.clients == 0 and live.get("/")[0] == 200
-    deadline = time.monotonic() + 5
-    while threading.active_count() > threads and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert threading.active_count() <= threads
-    assert len(os.listdir("/proc/self/fd")) <= descriptors
+            return False
+
+    def rate_with(number: int) -> float:
+        """The answers a second while so many are there."""
+        before, start = live.statistics.written, time.monotonic()
+        connections = [socket.create_connection(address, SECONDS) for _ in range(number)]
+        for connection in connections:
+            connection.setblocking(False)
+        assert comes_true(lambda: sum(map(is_refused, connections)) >= number - 20)
+        assert live.server.clients <= 20
+        time.sleep(0.5)
+        rate = (live.statistics.written - before) / (time.monotonic() - start)
+        for connection in connections:
+            connection.close()
+        assert comes_true(lambda: live.server.clients == 0)
+        return rate
+
+    # The loop goes on at its rate. Others use this machine too, now more and now less.
+    rates = []
+    for _ in range(5):
+        rates.append((rate_with(0), rate_with(200)))
+        if rates[-1][1] > 0.6 * rates[-1][0] > 0:
+            break
+    assert rates[-1][1] > 0.6 * rates[-1][0] > 0, rates
+    assert live.get("/")[0] == 200
+    assert comes_true(lambda: threading.active_count() <= threads)
+    assert comes_true(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
 
 
 def test_a_slow_client_of_the_stream_gets_fewer_pictures_not_older_ones():
@@ -354,19 +378,20 @@ def test_a_slow_client_of_the_stream_gets_fewer_pictures_not_older_ones():
             kwargs={"statistics": live.statistics, "stop": stop},
         )
         loop.start()
-        received, start = b"", time.monotonic()
+        received, first = b"", live.view.newest().number
         with socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 10)
             connection.connect(("127.0.0.1", live.server.server_port))
             connection.sendall(b"GET /stream.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            while time.monotonic() - start < 3:
+            deadline = time.monotonic() + SECONDS
+            while live.view.newest().number < first + 80 and time.monotonic() < deadline:
                 received = (received + connection.recv(10_000))[-400_000:]
                 time.sleep(0.05)  # 200 kB a second
             newest = live.view.newest().number
         stop.set()
         loop.join()
     last = int(re.findall(rb"X-Frame: (\d+)", received)[-1])
-    assert newest > 40 and newest - last < 45  # 1.5 s at 30 frames a second
+    assert newest >= first + 80 and newest - last < 45  # 1.5 s at 30 frames a second
 
 
 class KeptOpen:
@@ -405,7 +430,7 @@ def test_the_command_serves_tells_systemd_and_ends_on_sigterm(tmp_path, model):
     video = write_video(tmp_path / "drive.mp4", [i / 25 for i in range(25)])
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     manager.bind(str(tmp_path / "notify"))
-    manager.settimeout(20)
+    manager.settimeout(SECONDS)
     environment = {
         **os.environ,
         "NOTIFY_SOCKET": str(tmp_path / "notify"),
@@ -420,13 +445,19 @@ def test_the_command_serves_tells_systemd_and_ends_on_sigterm(tmp_path, model):
     port = int(re.search(r"live at http://127.0.0.1:(\d+)/, Ctrl-C ends it", said)[1])
     assert manager.recv(100) == b"READY=1\nWATCHDOG=1"
     assert manager.recv(100) == b"WATCHDOG=1"
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     connection.request("GET", "/healthz")
-    assert connection.getresponse().status == 200
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (200, b"ok\n")
+
+    def written() -> int:
+        connection.request("GET", "/status.json")
+        return json.loads(connection.getresponse().read())["frames"]["written"]
+
+    assert comes_true(lambda: written() > 25)  # the video, of one second, begins again
     connection.close()
-    time.sleep(1)  # the video, of one second, begins again
     process.send_signal(signal.SIGTERM)
-    said, errors = process.communicate(timeout=20)
+    said, errors = process.communicate(timeout=60)
     assert process.returncode == 0 and errors == ""
     assert re.match(r"\d+ answers in \d+\.\d s, \d+ frames left out\n$", said)
     assert int(said.split()[0]) > 25
@@ -441,20 +472,21 @@ def test_the_watchdog_is_not_fed_without_progress(tmp_path, monkeypatch):
 
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     manager.bind(str(tmp_path / "notify"))
-    manager.settimeout(0.7)  # a socket.timeout before Python 3.10, and an OSError always
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     monkeypatch.setenv("WATCHDOG_USEC", "600000")
     progress = [0]
+
+    def heard(seconds: float) -> bytes:
+        manager.settimeout(seconds)
+        return manager.recv(100)
+
     with Watchdog(lambda: progress[0]):
-        with pytest.raises(OSError, match="timed out"):
-            manager.recv(100)
-        progress[0] = 5
-        assert manager.recv(100) == b"READY=1\nWATCHDOG=1"
-        with pytest.raises(OSError, match="timed out"):
-            manager.recv(100)
-        progress[0] = 6
-        assert manager.recv(100) == b"WATCHDOG=1"
-    assert manager.recv(100) == b"STOPPING=1"
+        for expected in (b"READY=1\nWATCHDOG=1", b"WATCHDOG=1"):
+            with pytest.raises(OSError, match="timed out"):  # a socket.timeout before Python 3.10
+                heard(0.7)
+            progress[0] += 5
+            assert heard(SECONDS) == expected
+    assert heard(SECONDS) == b"STOPPING=1"
     manager.close()
 
 
