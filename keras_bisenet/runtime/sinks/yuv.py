@@ -63,8 +63,9 @@ class YuvOverlay:
         colours_changed = picture.colorspace != self._colours
         if colours_changed:
             self._set_colours(picture.colorspace)
-        # Shares of every second row and column are a legend's shares.
-        ids, coarse = np.ascontiguousarray(ids), np.ascontiguousarray(ids[::2, ::2])
+        ids = np.ascontiguousarray(ids)
+        # `ids[::2, ::2]`, several times as fast. Its shares will do for the legend.
+        coarse = ids[::2].view("<u2").astype(np.uint8)
         changes = self._overlay.draw_legend(coarse)
         if colours_changed:
             # All of it, in which the changes are.
