@@ -47,6 +47,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "device")]
 SLEEP_MS = 40
 RATE = 25
 SAMPLE_SECONDS = 10.0
+SPAN_SECONDS = 2.0
 STAGE_FRAMES = 48
 ROUND = 64
 NETWORK = (384, 480)
@@ -124,19 +125,27 @@ class Bench:
         return path
 
     def video(self, size: tuple[int, int], frames: int) -> dict:
-        """`run` from a video file to a video file. The processor's time is that of the second
-        half of the run: neither what the start costs is in it, nor the end."""
+        """`run` from a video file to a video file.
+
+        The processor's time is that of two seconds, in the median and at the least: other work
+        makes each millisecond do less. Neither what the start costs is in it, nor the end.
+        """
         samples, said = self.run(size, frames)
         share = re.search(r"(\S+) a second end to end, (\d+)%", said)
-        first, last = samples[len(samples) // 2], samples[-len(samples) // 20]
-        busy = (last["cpu"] - first["cpu"]) / (last["at"] - first["at"])
+        spans, first = [], samples[len(samples) // 3]
+        for taken in samples[len(samples) // 3 : -len(samples) // 20]:
+            if taken["at"] - first["at"] >= SPAN_SECONDS:
+                busy = (taken["cpu"] - first["cpu"]) / (taken["at"] - first["at"])
+                spans.append(1000 * busy / float(share[1]))
+                first = taken
         memory = [taken["mb"] for taken in samples]
         middle = memory[len(memory) // 2 : -len(memory) // 20]
         return {
             "frames": frames,
             "a_second": float(share[1]),
             "share_of_the_network": int(share[2]) / 100,
-            "cpu_ms_per_frame": round(1000 * busy / float(share[1]), 1),
+            "cpu_ms_per_frame": round(float(np.median(spans)), 1),
+            "least_cpu_ms_per_frame": round(min(spans), 1),
             "peak_mb": round(max(memory)),
             "growth_mb_in_the_second_half": round(middle[-1] - middle[0], 1),
         }
