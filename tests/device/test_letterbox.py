@@ -94,6 +94,7 @@ def _reference(logits, fit):
         ((7, 5), (64, 96), (8, 12), 3),  # smaller than the output
         ((33, 20), (64, 32), (64, 32), 6),  # an output at the network's own size
         ((40, 40), (32, 32), (4, 4), 171),
+        ((6, 760), (32, 304), (32, 304), 3),  # cells of two pixels and of three
     ],
 )
 def test_class_ids_equal_those_of_the_formula(image, network, cells, classes):
