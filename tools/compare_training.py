@@ -27,9 +27,13 @@ from keras_bisenet.training.run import Run
 @click.argument("experiment", type=click.Path(exists=True, path_type=Path))
 @click.option("--data-dir", required=True, type=click.Path(exists=True))
 @click.option("--work", required=True, type=click.Path(path_type=Path), help="Where runs go.")
-@click.option("--extra", type=click.Path(exists=True), help="For arms that say extra: true.")
+@click.option(
+    "--extra",
+    type=click.Path(exists=True, path_type=Path),
+    help="A folder of folders with images and soft labels; an arm's `extra` names one of them.",
+)
 @click.option("--runs", type=click.IntRange(1), help="End after so many runs; go on later.")
-def main(experiment: Path, data_dir: str, work: Path, extra: str | None, runs: int | None):
+def main(experiment: Path, data_dir: str, work: Path, extra: Path | None, runs: int | None):
     """Follow EXPERIMENT, a YAML file, to a table of scores."""
     plan = yaml.safe_load(experiment.read_text(encoding="utf-8"))
     missing = [
@@ -40,10 +44,10 @@ def main(experiment: Path, data_dir: str, work: Path, extra: str | None, runs: i
     ]
     for arm, seed in missing[:runs]:
         options = {**plan["common"], **(plan["arms"][arm] or {}), "seed": seed}
-        if options.get("extra"):
-            if not extra:
-                raise click.UsageError(f"{arm}: give the folder of its --extra images")
-            options["extra"] = extra
+        if name := options.get("extra"):
+            if not (extra and (extra / name).is_dir()):
+                raise click.UsageError(f"{arm}: give --extra a folder with its images in {name}/")
+            options["extra"] = str(extra / name)
         train(work / f"{arm}-{seed}", {**options, "data_dir": data_dir})
     table = "\n".join(rows(plan, work)) + "\n"
     write_text(work / "table.md", table)

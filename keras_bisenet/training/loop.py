@@ -5,13 +5,13 @@ Keras 3 and tf_keras, on every backend. What survives an interruption, and in wh
 written:
 
 1. `checkpoints/epoch-N.npz`: the state after epoch N
-2. `model.keras` (or what `save_best` writes), where epoch N is the best so far
-3. row N of `metrics.csv`
+2. `model.keras` (or what `save_best` writes), where epoch N is validated and the best so far
+3. row N of `metrics.csv`, where epoch N is validated
 4. the checkpoint before is removed
 
-Whenever the process dies, the newest row of `metrics.csv` has its checkpoint, and the run goes on
-from there. Views of the data depend on the seed and their number alone, so it goes on to the same
-result.
+Whenever the process dies, there is the checkpoint of the newest row of `metrics.csv` or of a later
+epoch that asks for no row, and the run goes on from the newest of these. Views of the data depend
+on the seed and their number alone, so it goes on to the same result.
 
 Of several processes that train together each runs this loop, on its share of every batch and of the
 validation images; process 0 alone writes and prints.
@@ -43,6 +43,8 @@ from keras_bisenet.training.evaluation import score
 from keras_bisenet.training.metrics import Scores
 from keras_bisenet.training.run import Run, best_row, rank_of
 from keras_bisenet.training.steps import StepByStep
+
+CHECKPOINT = re.compile(r"epoch-(\d+)\.npz")
 
 NUM_SAMPLES = 4
 """Validation images drawn after each validation."""
@@ -90,23 +92,23 @@ class TrainingLoop:
             UserError: When a file of the data is bad, or the loss is no number any more.
         """
         rows = self.run.read_metrics()
-        first_epoch = int(rows[-1]["epoch"]) if rows else 0
-        if rows:
-            load_state(self._checkpoint(first_epoch), self.model)
-        steps = self.steps(self.model, self.pipeline, first_epoch)
+        epoch = self._newest_state(rows)
+        if epoch:
+            load_state(self._checkpoint(epoch), self.model)
+        steps = self.steps(self.model, self.pipeline, epoch)
         is_main = distributed.is_main()
         curves = Curves(self.run.logs) if is_main else None
-        epoch = first_epoch
         while epoch < self.epochs and not self._is_stale(rows):
             epoch += 1
             loss, speed = self._train_epoch(epoch, steps)
-            if epoch % self.validate_every and epoch != self.epochs:
-                if is_main:
-                    log.info(f"epoch {epoch}/{self.epochs}  loss {loss:.4f}  {speed:.2f} images/s")
-                continue
             steps.bring_back()
             if is_main:
                 save_state(self._checkpoint(epoch), self.model)
+            if not self._is_validated(epoch):
+                if is_main:
+                    self._remove_checkpoints_but(epoch)
+                    log.info(f"epoch {epoch}/{self.epochs}  loss {loss:.4f}  {speed:.2f} images/s")
+                continue
             with self.evaluating():
                 scores = self._validate(epoch)
                 is_best = not rows or rank_of(scores.miou) > rank_of(best_row(rows)["val_miou"])
@@ -114,6 +116,15 @@ class TrainingLoop:
                 if is_main:
                     self._write(epoch, rows, scores, is_best, curves)
         return rows
+
+    def _newest_state(self, rows: list[dict[str, float]]) -> int:
+        """The epoch to go on from; 0 for a new run. One that died before its row is trained again."""
+        with_row = int(rows[-1]["epoch"]) if rows else 0
+        later = [n for n in self._saved() if n > with_row and not self._is_validated(n)]
+        return max(later, default=with_row)
+
+    def _is_validated(self, epoch: int) -> bool:
+        return epoch % self.validate_every == 0 or epoch == self.epochs
 
     def _validate(self, epoch: int) -> Scores:
         """Scores the split `val`, each process a part of it."""
@@ -191,7 +202,12 @@ class TrainingLoop:
     def _checkpoint(self, epoch: int) -> Path:
         return self.run.checkpoints / f"epoch-{epoch:04d}.npz"
 
+    def _saved(self) -> list[int]:
+        """The epochs that have a checkpoint."""
+        found = (CHECKPOINT.fullmatch(path.name) for path in self.run.checkpoints.glob("*"))
+        return [int(match[1]) for match in found if match]
+
     def _remove_checkpoints_but(self, epoch: int) -> None:
-        for path in self.run.checkpoints.iterdir():
-            if re.fullmatch(r"epoch-\d+\.npz", path.name) and path != self._checkpoint(epoch):
-                path.unlink()
+        for other in self._saved():
+            if other != epoch:
+                self._checkpoint(other).unlink()

@@ -450,6 +450,39 @@ def test_validation_every_few_epochs_and_after_the_last(tmp_path, tiny, capsys):
     assert [" mIoU " in line for line in lines] == [False, True, False, True, True]
 
 
+def test_an_epoch_that_is_not_validated_is_kept_too(tmp_path, tiny):
+    def loop_of(name):
+        keras.utils.set_random_seed(2)
+        loop = one_layer_loop(tmp_path / name, tiny(epochs=5), validate_every=3)
+        train_epoch, validate = loop._train_epoch, loop._validate
+        loop._train_epoch = lambda epoch, *args: at("training", epoch) or train_epoch(epoch, *args)
+        loop._validate = lambda epoch: at("validating", epoch) or validate(epoch)
+        return loop
+
+    def at(*moment):
+        seen.append(moment)
+        if moment in deaths:
+            deaths.remove(moment)
+            raise KeyboardInterrupt
+
+    seen, deaths = [], []
+    whole = loop_of("whole")
+    rows = whole()
+
+    died = loop_of("run")
+    for what, epoch, kept in ("training", 2, 1), ("validating", 3, 2), ("training", 5, 4):
+        seen, deaths = [], [(what, epoch)]
+        with pytest.raises(KeyboardInterrupt):
+            died()
+        died = loop_of(f"after-{what}-{epoch}")
+        died.run = Run(tmp_path / "run")
+        assert died._newest_state(died.run.read_metrics()) == kept
+    assert reproducible(died()) == reproducible(rows)
+    assert seen[-2:] == [("training", 5), ("validating", 5)]
+    assert_same_arrays(died.model.get_weights(), whole.model.get_weights())
+    assert [path.name for path in died.run.checkpoints.iterdir()] == ["epoch-0005.npz"]
+
+
 # === What a batch's loss is, on every Keras ===
 
 
