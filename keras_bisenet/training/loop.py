@@ -118,7 +118,7 @@ class TrainingLoop:
         return rows
 
     def _newest_state(self, rows: list[dict[str, float]]) -> int:
-        """The epoch to go on from; 0 for a new run. One that died before its row is trained again."""
+        """The epoch to go on from, or 0. One that was to be validated and has no row is not it."""
         with_row = int(rows[-1]["epoch"]) if rows else 0
         later = [n for n in self._saved() if n > with_row and not self._is_validated(n)]
         return max(later, default=with_row)

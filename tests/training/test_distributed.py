@@ -134,7 +134,7 @@ def ends_of(processes) -> list[tuple[int, list[str]]]:
     return [(process.returncode, lines) for process, lines in zip(processes, outputs)]
 
 
-def assert_same_run(path, other, tolerance=1e-5):
+def assert_same_run(path, other, tolerance=1e-5, of_miou=1e-3):
     """Equal to what 32 bits hold: sums over a batch are made in another order."""
     rows, others = Run(path).read_metrics(), Run(other).read_metrics()
     assert len(rows) == len(others) > 0
@@ -142,8 +142,8 @@ def assert_same_run(path, other, tolerance=1e-5):
         assert ours["epoch"] == theirs["epoch"]
         assert ours["learning_rate"] == theirs["learning_rate"]
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=tolerance)
-        # A pixel may be undecided between two classes.
-        assert ours["val_miou"] == pytest.approx(theirs["val_miou"], abs=1e-3)
+        # A pixel may be undecided between two classes; of a rare class it moves the mIoU most.
+        assert ours["val_miou"] == pytest.approx(theirs["val_miou"], abs=of_miou)
         assert ours["val_pixel_accuracy"] == pytest.approx(theirs["val_pixel_accuracy"], abs=1e-3)
     name = f"epoch-{rows[-1]['epoch']:04.0f}.npz"
     assert [file.name for file in (Path(path) / "checkpoints").iterdir()] == [name]
@@ -211,7 +211,7 @@ def test_the_command_trains_as_one_process_does(tmp_path, tiny, start, count, de
     ends += ends_of(start(config_file, tmp_path / "together", count, devices, command=True))
     assert [code for code, _ in ends] == [0] * (1 + count), ends
     # Of its many layers each adds its own rounding.
-    assert_same_run(tmp_path / "together", tmp_path / "alone", tolerance=1e-3)
+    assert_same_run(tmp_path / "together", tmp_path / "alone", tolerance=1e-3, of_miou=5e-3)
 
 
 # === What goes wrong ===
