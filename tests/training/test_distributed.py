@@ -134,7 +134,7 @@ def ends_of(processes) -> list[tuple[int, list[str]]]:
     return [(process.returncode, lines) for process, lines in zip(processes, outputs)]
 
 
-def assert_same_run(path, other, tolerance=1e-5, of_miou=1e-3):
+def assert_same_run(path, other, tolerance=1e-5):
     """Equal to what 32 bits hold: sums over a batch are made in another order."""
     rows, others = Run(path).read_metrics(), Run(other).read_metrics()
     assert len(rows) == len(others) > 0
@@ -142,8 +142,8 @@ def assert_same_run(path, other, tolerance=1e-5, of_miou=1e-3):
         assert ours["epoch"] == theirs["epoch"]
         assert ours["learning_rate"] == theirs["learning_rate"]
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=tolerance)
-        # A pixel may be undecided between two classes; of a rare class it moves the mIoU most.
-        assert ours["val_miou"] == pytest.approx(theirs["val_miou"], abs=of_miou)
+        # A pixel may be undecided between two classes.
+        assert ours["val_miou"] == pytest.approx(theirs["val_miou"], abs=1e-3)
         assert ours["val_pixel_accuracy"] == pytest.approx(theirs["val_pixel_accuracy"], abs=1e-3)
     name = f"epoch-{rows[-1]['epoch']:04.0f}.npz"
     assert [file.name for file in (Path(path) / "checkpoints").iterdir()] == [name]
@@ -206,12 +206,13 @@ def test_two_processes_train_as_one_does(small_runs):
 @pytest.mark.parametrize("count, devices", [(2, 1), (2, 2), (4, 1)])
 def test_the_command_trains_as_one_process_does(tmp_path, tiny, start, count, devices):
     config_file = tmp_path / "config.yaml"
-    write_config(config_file, tiny(learning_rate=0.05))
+    # Small steps: large ones make of a rounding another network in four of them.
+    write_config(config_file, tiny(learning_rate=0.005))
     ends = ends_of(start(config_file, tmp_path / "alone", command=True))
     ends += ends_of(start(config_file, tmp_path / "together", count, devices, command=True))
     assert [code for code, _ in ends] == [0] * (1 + count), ends
     # Of its many layers each adds its own rounding.
-    assert_same_run(tmp_path / "together", tmp_path / "alone", tolerance=1e-3, of_miou=5e-3)
+    assert_same_run(tmp_path / "together", tmp_path / "alone", tolerance=1e-3)
 
 
 # === What goes wrong ===
