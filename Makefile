@@ -13,11 +13,16 @@ RUNTIME_VENV ?= .venv-tflite-runtime
 LOWEST_VENV ?= .venv-lowest
 LOWEST_DEVICE_VENV ?= .venv-lowest-device
 
-.PHONY: test test-slow test-runtime test-lowest lint demo web wheel android clean
+.PHONY: test test-slow test-runtime test-lowest lint demo web web-if-it-can-be wheel android clean
 
-test: lint test-runtime
-	-@$(MAKE) --no-print-directory web  # without it the page's tests skip
+# While one environment is filled and lint runs, the device half is tested in the other; then the rest.
+test:
+	@$(MAKE) --no-print-directory -j 2 lint test-runtime web-if-it-can-be
 	$(BIN)/python -m pytest -q -m "not slow" -n 2
+
+# Without LiteRT.js the page's tests skip, saying why.
+web-if-it-can-be: $(VENV)/installed
+	-@$(MAKE) --no-print-directory web
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -q -m slow
@@ -28,7 +33,7 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 
 # The device half alone, under the other TFLite runtime: it needs numpy < 2, so an environment of
-# its own, without TensorFlow.
+# its own, without TensorFlow; the package itself is read from the checkout.
 test-runtime: $(RUNTIME_VENV)/installed
 	KERAS_BISENET_RUNTIME=tflite-runtime $(RUNTIME_VENV)/bin/python -m pytest -q -m "not slow" \
 		tests/device
@@ -65,7 +70,6 @@ $(VENV)/installed: pyproject.toml
 
 $(RUNTIME_VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(RUNTIME_VENV)
-	$(RUNTIME_VENV)/bin/python -m pip install -q --no-deps -e .
 	$(RUNTIME_VENV)/bin/python -m pip install -q "tflite-runtime==2.14.0" "numpy<2" \
 		"click>=8.1" "pillow>=10.1" flatbuffers tflite pytest
 	touch $@
