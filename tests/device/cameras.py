@@ -85,7 +85,9 @@ def http_camera(fps: float = 30, size: tuple[int, int] = (48, 64)) -> Iterator[C
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     camera.address = f"http://127.0.0.1:{server.server_port}/video"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+    )
     thread.start()
     try:
         yield camera

@@ -50,7 +50,7 @@ def modules(*packages):
     return found
 
 
-def _parsed(source: str) -> ast.Module:
+def parsed(source: str) -> ast.Module:
     """The syntax tree. Python 3.11 raises SystemError where garbage that is collected meanwhile
     makes one of its own (https://github.com/python/cpython/issues/106905)."""
     try:
@@ -61,7 +61,7 @@ def _parsed(source: str) -> ast.Module:
 
 def imported_modules(path: Path):
     """Every module of this package that a file imports, at its top or in a function."""
-    for node in ast.walk(_parsed(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

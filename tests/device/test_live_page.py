@@ -46,6 +46,7 @@ def test_the_page_shows_the_camera_and_its_controls_work():
         target=run_loop,
         args=(Numbered(fps=15), segmenter, view),
         kwargs={"statistics": statistics, "stop": stop},
+        daemon=True,
     )
     with LiveServer(("127.0.0.1", 0), view, statistics, about, token="a secret of many") as server:
         loop.start()

@@ -49,6 +49,7 @@ class Live:
             target=run_loop,
             args=(self.source, segmenter, self.view),
             kwargs={"statistics": self.statistics, "stop": self.stop},
+            daemon=True,
         )
 
     def __enter__(self):
@@ -376,6 +377,7 @@ def test_a_slow_client_of_the_stream_gets_fewer_pictures_not_older_ones():
             target=run_loop,
             args=(Noise(fps=30), segmenter, KeptOpen(live.view)),
             kwargs={"statistics": live.statistics, "stop": stop},
+            daemon=True,
         )
         loop.start()
         received, first = b"", live.view.newest().number

@@ -32,7 +32,7 @@ def work():
         frame()
     print(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
 
-thread = threading.Thread(target=work)
+thread = threading.Thread(target=work, daemon=True)
 thread.start()
 thread.join()
 """

@@ -33,7 +33,9 @@ def test_the_file_that_a_link_points_to_is_replaced(tmp_path):
 def test_a_pipe_is_written_through(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     read = []
-    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_bytes()))
+    reader = threading.Thread(
+        target=lambda: read.append((tmp_path / "pipe").read_bytes()), daemon=True
+    )
     reader.start()
     write_bytes(tmp_path / "pipe", b"scores")
     reader.join()
