@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 
 # glibc's numbers for `mallopt`, and what they are set to.
-TRIM_THRESHOLD, KEPT = -1, 64 << 20
+TRIM_THRESHOLD, KEPT = -1, 16 << 20
 MMAP_THRESHOLD, LARGEST = -3, 32 << 20
 
 
 def keep_freed_memory() -> None:
-    """Lets this process keep up to 64 MB that it has freed, for what it needs next.
+    """Lets this process keep up to 16 MB that each of its threads has freed.
 
     By default glibc gives a few free megabytes back to the system. A frame's pictures are just
     that, so that for every frame anew the system would take them and hand them out again, zeroed:
