@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-BLOCK_VALUES = 1 << 16
+BLOCK_VALUES = 1 << 17
 """How many pixels are interpolated at a time: as many as a small device's cache holds."""
 
 PAIR_VALUES = 1 << 18
