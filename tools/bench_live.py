@@ -12,8 +12,8 @@ the extra `video`.
 What there is to see is one of two scenes, for a network of 384x480:
 
 - `street`: a drive into a street of the web page's samples, with a camera's noise. The answers
-  are the packaged model's own to these frames, handed out by the stand-in. Classes meet in about
-  a quarter of its cells, as in CamVid's streets.
+  are the packaged model's own to these frames, handed out by the stand-in. Classes meet in a
+  quarter to a third of its cells, as in CamVid's streets.
 - `colours`: patches of random colours that move sideways, and a pixel's strongest colour as its
   class. Classes meet in two thirds of the cells, which makes class ids dearer than on streets.
 """
