@@ -121,6 +121,29 @@ class Held(Segmenter):
         return super().timed_invoke(array)
 
 
+@pytest.fixture
+def machine_in_time():
+    """A function that skips where the machine has been too busy to tell how long something takes:
+    where it woke up, one time in ten, more than 20 ms late."""
+    late, ended = [], threading.Event()
+
+    def wake_up():
+        while not ended.is_set():
+            due = time.monotonic() + 0.01
+            time.sleep(0.01)
+            late.append(time.monotonic() - due)
+
+    def judge():
+        if np.percentile(late, 90) > 0.02:
+            pytest.skip(f"too busy: it wakes up {1000 * np.percentile(late, 90):.0f} ms late")
+
+    watch = threading.Thread(target=wake_up)
+    watch.start()
+    yield judge
+    ended.set()
+    watch.join()
+
+
 # === The loop ===
 
 
@@ -150,17 +173,19 @@ def test_a_live_source_is_answered_by_its_newest_frame():
         daemon=True,
     )
     loop.start()
-    for number, waiting in enumerate((9, 30)):
+    written, dropped = 0, 0
+    for waiting in (9, 30):
         source.give()
         assert segmenter.begun.acquire(timeout=SECONDS)
-        read = statistics.read
         for _ in range(waiting):  # so many come while the network has the one before
             source.give()
-        assert comes_true(lambda: statistics.read == read + waiting)  # noqa: B023
-        for written in (2 * number + 1, 2 * number + 2):  # the writer, too, takes the newest alone
+        dropped += waiting - 1
+        assert comes_true(lambda: statistics.dropped == dropped)  # noqa: B023
+        for is_last in (False, True):
             segmenter.allowed.release()
+            written += 1
+            assert is_last or segmenter.begun.acquire(timeout=SECONDS)
             assert comes_true(lambda: statistics.written == written)  # noqa: B023
-        assert segmenter.begun.acquire(timeout=SECONDS)
     stop.set()
     loop.join(SECONDS)
     # The first, the newest of nine that came meanwhile, the next, and the newest of thirty.
@@ -168,8 +193,8 @@ def test_a_live_source_is_answered_by_its_newest_frame():
     assert (statistics.read, statistics.written, statistics.dropped) == (41, 4, 8 + 29)
 
 
-def test_what_is_shown_of_a_live_source_is_not_old():
-    for _ in range(5):  # others use this machine too
+def test_what_is_shown_of_a_live_source_is_not_old(machine_in_time):
+    for _ in range(3):  # others use this machine too
         sink, stop, lags = Collected(), threading.Event(), []
         threading.Timer(2, stop.set).start()
         run_loop(
@@ -184,6 +209,8 @@ def test_what_is_shown_of_a_live_source_is_not_old():
         # The network's 100 ms, and half of the next one's.
         if np.median(lags) < 0.15 and len(numbers) >= 12 and numbers[-1] > 80:
             break
+    else:
+        machine_in_time()
     assert np.median(lags) < 0.15 and 12 <= len(numbers) <= 21 and numbers[-1] > 80  # of 120
 
 
@@ -259,7 +286,7 @@ def quick_pauses(monkeypatch):
     monkeypatch.setattr(sources_base, "FIRST_PAUSE", 0.1)
 
 
-def test_a_camera_is_shown_as_it_is_now_and_recorded_at_its_own_pace(tmp_path):
+def test_a_camera_is_shown_as_it_is_now_and_recorded_at_its_own_pace(tmp_path, machine_in_time):
     """In the first wave the picture of a 30/s camera was 7 s old after 13 s, and 14 s of it
     became a video of 3.5 s."""
     av = pytest.importorskip("av")
@@ -287,6 +314,8 @@ def test_a_camera_is_shown_as_it_is_now_and_recorded_at_its_own_pace(tmp_path):
         # Frames of 33 ms: the network's three, and what is on the way.
         if np.median(lags[5:]) <= 9 and np.median(lags[-10:]) <= np.median(lags[5:15]) + 3:
             break
+    else:
+        machine_in_time()
     assert np.median(lags[5:]) <= 9 and np.median(lags[-10:]) <= np.median(lags[5:15]) + 3
 
 
