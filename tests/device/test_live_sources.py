@@ -137,7 +137,7 @@ def machine_in_time():
         if np.percentile(late, 90) > 0.02:
             pytest.skip(f"too busy: it wakes up {1000 * np.percentile(late, 90):.0f} ms late")
 
-    watch = threading.Thread(target=wake_up)
+    watch = threading.Thread(target=wake_up, daemon=True)
     watch.start()
     yield judge
     ended.set()
