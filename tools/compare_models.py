@@ -34,6 +34,15 @@ from keras_bisenet.files import write_bytes, write_json, write_text
 
 HERE = Path(__file__).parent
 COST_SIZE = (512, 1024)
+TRAINING = (  # what a budget says to `keras-bisenet train`
+    "size",
+    "epochs",
+    "batch_size",
+    "optimizer",
+    "learning_rate",
+    "precision",
+    "full_boosters",
+)
 
 
 @click.command()
@@ -56,7 +65,7 @@ def main(budget, out, dataset, data_dir, seeds, models, latency_size, latency, f
         if unknown:
             raise click.UsageError(f"--models: {unknown[0]} is none of {'; '.join(wanted)}")
         wanted = {label: wanted[label] for label in labels}
-    check_budget(out, {"dataset": dataset, "budget": spent, "models": plan["models"]})
+    check_budget(out, dataset, spent, plan["models"])
     data_dir = data_dir or make_streets(out, spent["streets"])
     with log_on_terminal():
         for seed in range(0 if finished else seeds or spent["seeds"]):
@@ -75,15 +84,22 @@ def main(budget, out, dataset, data_dir, seeds, models, latency_size, latency, f
     click.echo((out / "comparison.md").read_text())
 
 
-def check_budget(out: Path, budget: dict) -> None:
-    """A comparison goes on with the budget that it began with: `OUT/budget.json`."""
+def check_budget(out: Path, dataset: str, spent: dict, models: dict) -> None:
+    """A comparison goes on with the budget that it began with, in `OUT/budget.json`. Seeds and
+    models may be added."""
     path = out / "budget.json"
-    if path.exists() and json.loads(path.read_text()) != budget:
+    budget = {name: value for name, value in spent.items() if name != "seeds"}
+    begun = {"dataset": dataset, "budget": budget, "models": {}}
+    if path.exists():
+        begun = json.loads(path.read_text())
+    models = {**begun["models"], **models}
+    now = {"dataset": dataset, "budget": budget, "models": models}
+    if now != {**begun, "models": {**models, **begun["models"]}}:
         raise click.ClickException(
             f"{path}: a comparison with another budget is here: choose another --out"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, budget)
+    write_json(path, now)
 
 
 def make_streets(out: Path, streets: dict) -> Path:
@@ -116,11 +132,7 @@ def one(place: Path, options: dict, spent: dict, dataset: str, data_dir, seed: i
     from keras_bisenet.training.trainer import train
 
     shutil.rmtree(place, ignore_errors=True)
-    training = {
-        name: spent[name]
-        for name in ("size", "epochs", "batch_size", "optimizer", "learning_rate")
-        if name in spent
-    }
+    training = {name: spent[name] for name in TRAINING if name in spent}
     values = {"dataset": dataset, "data_dir": str(data_dir), "seed": seed, **training, **options}
     config = make_config(TrainingConfig, {"validate_every": spent["epochs"], **values})
     data = load_dataset(dataset, data_dir)
