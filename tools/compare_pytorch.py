@@ -3,6 +3,7 @@
     python tools/compare_pytorch.py reference lib/models/bisenetv2.py --out WORK --picture FILE
     python tools/compare_pytorch.py logits WORK
     python tools/compare_pytorch.py train WORK --data-dir CamVid
+    python tools/compare_pytorch.py reference ... --weights WORK/trained.pth
     python tools/compare_pytorch.py latency WORK --data-dir CamVid
 
 `reference` runs where PyTorch (or PaddlePaddle) is, and needs nothing of this package: it gives the
@@ -61,8 +62,10 @@ def main():
 @LAYOUT
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--picture", type=click.Path(exists=True), help="A photo, beside random pixels.")
-def reference(source, layout, out, picture):
-    """Random weights, and the logits of the network in SOURCE, in OUT/LAYOUT.*.
+@click.option("--weights", type=click.Path(exists=True), help="What `train` wrote.")
+def reference(source, layout, out, picture, weights):
+    """Random weights, and the logits of the network in SOURCE, in OUT/LAYOUT.*; of trained ones
+    in OUT/coincheung-trained.*.
 
     SOURCE is the implementation's own file: CoinCheung's lib/models/bisenetv2.py, mmsegmentation's
     mmseg/models/backbones/bisenetv2.py, which needs mmcv, or PaddleSeg's
@@ -72,27 +75,34 @@ def reference(source, layout, out, picture):
     pictures = {"noise": np.random.RandomState(1).randint(0, 256, (*SIZE, 3)).astype(np.uint8)}
     if picture:
         pictures["photo"] = np.asarray(Image.open(picture).convert("RGB").resize(SIZE[::-1]))
-    answers = _in_paddle if layout == "paddleseg" else _in_pytorch
-    answer = answers(source, layout, out)
+    if weights and layout != "coincheung":
+        raise click.UsageError("--weights has CoinCheung's layout")
+    name = out / (f"{layout}-trained" if weights else layout)
+    if layout == "paddleseg":
+        answer = _in_paddle(source, name.with_suffix(".pdparams"))
+    else:
+        answer = _in_pytorch(source, layout, name.with_suffix(".pth"), weights)
     mean, deviation = COLOURS[layout]
     found = {f"{name}/pixels": pixels for name, pixels in pictures.items()}
     for dtype in ("float32", "float64"):
         for name, pixels in pictures.items():
             image = ((pixels / 255 - mean) / deviation).transpose(2, 0, 1)[None].astype(dtype)
             found[f"{name}/{dtype}"] = answer(image)[0].transpose(1, 2, 0)
-    np.savez(out / f"{layout}.npz", **found)
+    np.savez(name.with_suffix(".npz"), **found)
 
 
-def _in_pytorch(source, layout, out):
+def _in_pytorch(source, layout, path, weights):
     """Makes and saves the network; returns what answers arrays of either precision."""
     import torch
 
-    network = {"coincheung": _coincheung, "mmseg": _mmseg}[layout](source).eval()
+    trained = torch.load(weights) if weights else {}
+    classes = len(trained["head.conv_out.1.bias"]) if trained else CLASSES
+    network = {"coincheung": _coincheung, "mmseg": _mmseg}[layout](source, classes).eval()
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    weights = random_weights(shapes)
-    network.load_state_dict({k: torch.from_numpy(np.asarray(v)) for k, v in weights.items()})
-    torch.save(network.state_dict(), out / f"{layout}.pth")
-    click.echo(f"PyTorch {torch.__version__}: {out / layout}.pth")
+    values = {k: torch.from_numpy(np.asarray(v)) for k, v in random_weights(shapes).items()}
+    network.load_state_dict({**values, **trained})
+    torch.save(network.state_dict(), path)
+    click.echo(f"PyTorch {torch.__version__}: {path}")
 
     def answer(image):
         image = torch.from_numpy(image)
@@ -104,7 +114,7 @@ def _in_pytorch(source, layout, out):
     return answer
 
 
-def _in_paddle(source, layout, out):
+def _in_paddle(source, path):
     import paddle
 
     # What the file imports of PaddleSeg besides its layers.
@@ -128,8 +138,8 @@ def _in_paddle(source, layout, out):
     network.eval()
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     network.set_state_dict(random_weights(shapes))
-    paddle.save(network.state_dict(), str(out / f"{layout}.pdparams"))
-    click.echo(f"PaddlePaddle {paddle.__version__}: {out / layout}.pdparams")
+    paddle.save(network.state_dict(), str(path))
+    click.echo(f"PaddlePaddle {paddle.__version__}: {path}")
 
     def answer(image):
         with paddle.no_grad():
@@ -138,14 +148,14 @@ def _in_paddle(source, layout, out):
     return answer
 
 
-def _coincheung(source):
+def _coincheung(source, classes):
     module = types.ModuleType("implementation")
     exec(compile(Path(source).read_text(), source, "exec"), module.__dict__)
     module.BiSeNetV2.load_pretrain = lambda self: None  # it would download weights
-    return module.BiSeNetV2(CLASSES, aux_mode="train")
+    return module.BiSeNetV2(classes, aux_mode="train")
 
 
-def _mmseg(source):
+def _mmseg(source, classes):
     """Its backbone with a decode head of the shapes of its FCNHead."""
     import torch
     from mmcv.cnn import ConvModule
@@ -170,7 +180,7 @@ def _mmseg(source):
             norm, act = dict(type="BN"), dict(type="ReLU")
             conv = ConvModule(128, 1024, 3, padding=1, norm_cfg=norm, act_cfg=act)
             self.convs = torch.nn.Sequential(conv)
-            self.conv_seg = torch.nn.Conv2d(1024, CLASSES, 1)
+            self.conv_seg = torch.nn.Conv2d(1024, classes, 1)
 
     class Network(torch.nn.Module):
         def __init__(self):
@@ -208,31 +218,41 @@ def logits(work):
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 def differences(path):
     """The rows of one process, which has oneDNN or not."""
-    import keras
-
     from keras_bisenet.models.pytorch import model_from
     from keras_bisenet.models.torch_file import read_tensors
 
-    rows, layout = [], path.stem
-    (weights,) = (path for path in path.parent.glob(f"{layout}.p*"))
-    tensors = read_tensors(weights)
+    rows, layout = [], path.stem.partition("-")[0]
+    tensors = read_tensors(next(path.parent.glob(f"{path.stem}.p*")))
     onednn = os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
     with np.load(path) as file:
         found = dict(file)
-    for dtype in ("float32", "float64") if onednn else ("float32",):
-        keras.config.set_floatx(dtype)
-        keras.config.set_dtype_policy(dtype)
-        model, _, _ = model_from(tensors, layout, *COLOURS[layout])
-        for name in ("noise", "photo"):
-            if f"{name}/pixels" not in found:
-                continue
-            ours = np.asarray(model(found[f"{name}/pixels"][None].astype(dtype) / 255))[0]
-            theirs, exact = found[f"{name}/{dtype}"], found[f"{name}/float64"]
-            computing = f"{dtype}{'' if onednn else ', oneDNN off'}"
-            rows.append([name, computing, *_apart(ours, theirs)])
-            if dtype == "float32" and onednn:
-                rows.append([name, "theirs: float32 from float64", *_apart(theirs, exact)])
+    model, _, _ = model_from(tensors, layout, *COLOURS[layout])
+    for name in ("noise", "photo"):
+        if f"{name}/pixels" not in found:
+            continue
+        pixels = found[f"{name}/pixels"][None]
+        theirs, exact = found[f"{name}/float32"], found[f"{name}/float64"]
+        ours = np.asarray(model(pixels.astype("float32") / 255))[0]
+        if not onednn:
+            rows.append([name, "float32 without oneDNN", *_apart(ours, theirs)])
+            continue
+        rows.append([name, "float32", *_apart(ours, theirs)])
+        rows.append([name, "ours in float32, theirs in float64", *_apart(ours, exact)])
+        rows.append([name, "theirs in float32 and in float64", *_apart(theirs, exact)])
+        ours = np.asarray(_in_float64(model)(pixels / 255))[0]
+        rows.append([name, "float64", *_apart(ours, exact)])
     click.echo(json.dumps(rows))
+
+
+def _in_float64(model):
+    import keras
+
+    def copy(layer):
+        return type(layer).from_config({**layer.get_config(), "dtype": "float64"})
+
+    double = keras.models.clone_model(model, clone_function=copy)
+    double.set_weights([weight.astype("float64") for weight in model.get_weights()])
+    return double
 
 
 def _apart(ours, theirs) -> list[str]:
@@ -323,10 +343,17 @@ def latency(work, data_dir, size, target):
             write_bytes(place / "int8.tflite", convert(int8))
         segmenters.append(Segmenter(place / "int8.tflite", threads=1))
     found = measure(segmenters, [synthetic_image(size)] * len(variants), runs=30, warmup=3)
-    medians = [float(np.median([timing.invoke for timing in timings])) for timings in found]
+    turns = np.array([[timing.invoke for timing in timings] for timings in found])
     click.echo("| network | ms | of ours |\n|---|---|---|")
-    for name, median in zip(variants, medians):
-        click.echo(f"| {name} | {median:.1f} | {median / medians[0]:.2f} |")
+    for name, times in zip(variants, turns):
+        click.echo(f"| {name} | {np.median(times):.1f} | {_ratio(times, turns[0])} |")
+    click.echo(f"symmetric padding, head of 128: {_ratio(turns[2], turns[3])} of padding same")
+
+
+def _ratio(times, others) -> str:
+    """Turn by turn: the median, and the middle half."""
+    low, median, high = np.quantile(times / others, (0.25, 0.5, 0.75))
+    return f"{median:.2f} ({low:.2f} to {high:.2f})"
 
 
 def start_from(source, target) -> list[str]:

@@ -102,7 +102,7 @@ class TrainingConfig:
     weights: str | None = option(
         None, "To start from: a run, a .keras file, or camvid.", shown="none"
     )
-    boosters: bool = option(True, "Four extra heads while training.", shown="")
+    boosters: bool = option(True, "Extra heads while training: four in V2, two in V1.", shown="")
 
     # --- augmentation ---
     scale: tuple[float, float] = rest((0.75, 2.0), "Smallest and largest magnification.")

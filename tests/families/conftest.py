@@ -13,7 +13,9 @@ if importlib.util.find_spec("tensorflow") is None:
 @pytest.fixture(scope="class")
 def built(request):
     """The network with its boosters, in Keras 3."""
-    return request.cls.build(boosters=True)
+    from families.base import randomize
+
+    return randomize(request.cls.build(boosters=True))
 
 
 @pytest.fixture(scope="class")

@@ -22,6 +22,7 @@ class TestXception39(FamilyTests):
     tiny = {"alpha": 0.25, "head_width": 8}
     num_boosters = 2
     costs = {}
+    least_snr = 20  # 100 convolutions, one behind the other
 
 
 @pytest.fixture(scope="module", params=["bisenetv1", "bisenetv1-light"])
