@@ -2,13 +2,15 @@
 
     python tools/compare_pytorch.py reference lib/models/bisenetv2.py --out WORK --picture FILE
     python tools/compare_pytorch.py logits WORK
+    python tools/compare_pytorch.py layers WORK/coincheung.npz
     python tools/compare_pytorch.py train WORK --data-dir CamVid
     python tools/compare_pytorch.py reference ... --weights WORK/trained.pth
     python tools/compare_pytorch.py latency WORK --data-dir CamVid
 
 `reference` runs where PyTorch (or PaddlePaddle) is, and needs nothing of this package: it gives the
 implementation's own network random weights and statistics, has PyTorch save them, and keeps its
-logits in float32 and float64. `logits` imports that file and prints a table of the differences.
+logits in float32 and float64. `logits` imports that file and prints a table of the differences,
+`layers` what rounding to float32 does in each layer of ours.
 
 `train` makes weights that a device's 8 bits can be tried with: the imported layout's network,
 trained on CamVid from the packaged weights, written as the implementation would save it.
@@ -24,6 +26,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -77,18 +80,18 @@ def reference(source, layout, out, picture, weights):
         pictures["photo"] = np.asarray(Image.open(picture).convert("RGB").resize(SIZE[::-1]))
     if weights and layout != "coincheung":
         raise click.UsageError("--weights has CoinCheung's layout")
-    name = out / (f"{layout}-trained" if weights else layout)
+    stem = out / (f"{layout}-trained" if weights else layout)
     if layout == "paddleseg":
-        answer = _in_paddle(source, name.with_suffix(".pdparams"))
+        answer = _in_paddle(source, stem.with_suffix(".pdparams"))
     else:
-        answer = _in_pytorch(source, layout, name.with_suffix(".pth"), weights)
+        answer = _in_pytorch(source, layout, stem.with_suffix(".pth"), weights)
     mean, deviation = COLOURS[layout]
     found = {f"{name}/pixels": pixels for name, pixels in pictures.items()}
     for dtype in ("float32", "float64"):
         for name, pixels in pictures.items():
             image = ((pixels / 255 - mean) / deviation).transpose(2, 0, 1)[None].astype(dtype)
             found[f"{name}/{dtype}"] = answer(image)[0].transpose(1, 2, 0)
-    np.savez(name.with_suffix(".npz"), **found)
+    np.savez(stem.with_suffix(".npz"), **found)
 
 
 def _in_pytorch(source, layout, path, weights):
@@ -239,20 +242,70 @@ def differences(path):
         rows.append([name, "float32", *_apart(ours, theirs)])
         rows.append([name, "ours in float32, theirs in float64", *_apart(ours, exact)])
         rows.append([name, "theirs in float32 and in float64", *_apart(theirs, exact)])
-        ours = np.asarray(_in_float64(model)(pixels / 255))[0]
+        ours = np.asarray(_in_float64(tensors, layout)(pixels / 255))[0]
         rows.append([name, "float64", *_apart(ours, exact)])
     click.echo(json.dumps(rows))
 
 
-def _in_float64(model):
+def _in_float64(tensors, layout):
+    """The imported network in double precision, which a run's never is."""
     import keras
 
-    def copy(layer):
-        return type(layer).from_config({**layer.get_config(), "dtype": "float64"})
+    from keras_bisenet.models import build_model, pytorch
 
-    double = keras.models.clone_model(model, clone_function=copy)
-    double.set_weights([weight.astype("float64") for weight in model.get_weights()])
-    return double
+    def doubled(*arguments, **options):
+        def copy(layer):
+            return type(layer).from_config({**layer.get_config(), "dtype": "float64"})
+
+        return keras.models.clone_model(build_model(*arguments, **options), clone_function=copy)
+
+    with mock.patch.object(pytorch, "build_model", doubled):
+        return pytorch.model_from(tensors, layout, *COLOURS[layout])[0]
+
+
+@main.command()
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--size", default="192x384", show_default=True, help="Of the picture's corner.")
+def layers(path, size):
+    """What float32 does to our network of PATH, a file of `reference`, layer by layer.
+
+    `own` is the norm of what the layer itself rounds, on exact inputs, of the norm of its output;
+    `total` that of all there is so far.
+    """
+    import keras
+
+    from keras_bisenet.models.pytorch import model_from
+    from keras_bisenet.models.torch_file import read_tensors
+    from keras_bisenet.training.config import parse_size
+
+    height, width = parse_size(size)
+    layout = path.stem.partition("-")[0]
+    tensors = read_tensors(next(path.parent.glob(f"{path.stem}.p*")))
+    single, _, _ = model_from(tensors, layout, *COLOURS[layout])
+    double = _in_float64(tensors, layout)
+    with np.load(path) as file:
+        name = "photo" if "photo/pixels" in file else "noise"
+        image = file[f"{name}/pixels"][None, :height, :width] / 255
+    exact, found = (
+        {
+            layer.name: np.asarray(value)
+            for layer, value in zip(
+                model.layers, keras.Model(model.input, [x.output for x in model.layers])(image)
+            )
+        }
+        for model in (double, single)
+    )
+    click.echo("| layer | kind | own | total | deviation of its values |\n|---|---|---|---|---|")
+    for layer in single.layers[1:]:
+        inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+        given = [exact[x._keras_history.operation.name].astype("float32") for x in inputs]
+        answers = (
+            np.asarray(one(given if len(given) > 1 else given[0], training=False))
+            for one in (layer, double.get_layer(layer.name))
+        )
+        errors = (_apart(*answers)[1], _apart(found[layer.name], exact[layer.name])[1])
+        row = (layer.name, type(layer).__name__, *errors, f"{exact[layer.name].std():.2g}")
+        click.echo(f"| {' | '.join(row)} |")
 
 
 def _apart(ours, theirs) -> list[str]:

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from keras_bisenet.console import quiet_stderr
 from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.export.deployed import deployed_model
+from keras_bisenet.export.deployed import converting, deployed_model
 from keras_bisenet.lite.metadata import add_metadata
 from keras_bisenet.lite.record import DeploymentRecord
 from keras_bisenet.targets import TARGETS
@@ -73,7 +73,8 @@ def convert(
     model = deployed_model(run, size)
 
     calibration = functools.partial(_calibration, run, size) if mode == "ptq" else None
-    content = convert_model(model, precision, io=io, calibration=calibration)
+    with converting(run, model):
+        content = convert_model(model, precision, io=io, calibration=calibration)
     record = DeploymentRecord(
         model=config.model,
         target=target,

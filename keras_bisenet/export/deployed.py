@@ -6,6 +6,8 @@ run needs neither tf_keras nor tfmot to be converted and checked.
 
 from __future__ import annotations
 
+import contextlib
+
 from keras_bisenet.models.deployment import deployment_model
 from keras_bisenet.training.run import Run
 from keras_bisenet.training.saving import load_model
@@ -35,6 +37,15 @@ def deployed_model(run: Run, size: tuple[int, int] | None = None):
 
     is_qat = run.quantization.mode == "qat"
     return (loading.load_quantized if is_qat else loading.float_deployment_model)(run, size)
+
+
+def converting(run: Run, model):
+    """A context in which `model`, which `deployed_model(run, ...)` returned, can be converted."""
+    if run.quantization is None or run.quantization.mode != "qat":
+        return contextlib.nullcontext()
+    from keras_bisenet.quantization import qat
+
+    return qat.large_kernels_unrounded(model)
 
 
 def unrounded_model(run: Run, model, size: tuple[int, int] | None = None):

@@ -110,5 +110,8 @@ def _settled_ranges(quantized) -> Iterator[None]:
 
 
 def _save_weights(model, run: Run) -> None:
+    """Keeps the weights. A compiled model would keep its optimizer's too, as much again: that is
+    what checkpoints are for."""
+    uncompiled = tf_keras.Model(model.inputs, model.outputs)
     with replacing(run.quantized_weights_file) as temporary:
-        model.save_weights(temporary)
+        uncompiled.save_weights(temporary)

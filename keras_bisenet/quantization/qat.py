@@ -9,7 +9,10 @@ inputs (seen in 0.8.1 with the stem's: a silent loss of half the accuracy).
 
 from __future__ import annotations
 
+import contextlib
+import math
 import random
+from collections.abc import Iterator
 
 # tfmot must find Keras 3 imported, or it takes its place in TensorFlow for the whole process.
 import keras  # noqa: F401, I001
@@ -226,6 +229,38 @@ class InputQuantization(quantize_layout_transform.QuantizeLayoutTransform):
             set(layer_quantize_map),
             layer_quantize_map,
         ).transform()
+
+
+LARGE_KERNEL = 2**25
+"""Weights of a convolution that the converter still folds with their rounding, and to spare: it
+does 17 million, and fails at the 103 million of FCN's first fully connected layer (2.21)."""
+
+
+@contextlib.contextmanager
+def large_kernels_unrounded(quantized) -> Iterator[None]:
+    """For the converter: convolutions whose kernels are too large for it come without rounding.
+
+    It rounds them itself then, to the same steps.
+    """
+    large = [
+        layer
+        for layer in quantized.layers
+        if type(getattr(layer, "layer", None)) is layers.Conv2D
+        and math.prod(layer.layer.kernel.shape) > LARGE_KERNEL
+    ]
+    roundings_of = [layer._weight_vars for layer in large]
+    for layer in large:
+        layer._weight_vars = [(weight, _unrounded, ends) for weight, _, ends in layer._weight_vars]
+    try:
+        yield
+    finally:
+        for layer, weights in zip(large, roundings_of):
+            layer._weight_vars = weights
+
+
+def _unrounded(inputs, training, weights, **kwargs):
+    """A quantizer that does nothing."""
+    return inputs
 
 
 def fit_weight_ranges(quantized) -> None:

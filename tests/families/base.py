@@ -21,6 +21,7 @@ from keras_bisenet.models.cost import cost_by_part
 from keras_bisenet.models.deployment import copy_weights
 from keras_bisenet.models.family import HEADS
 from keras_bisenet.quantization.graph import sources
+from keras_bisenet.quantization.rounding import NONE
 from keras_bisenet.runtime.interpreter import open_interpreter
 from keras_bisenet.targets import TARGETS
 from keras_bisenet.targets.graph import producers
@@ -212,8 +213,8 @@ class FamilyTests:
             assert signal > noise * 10 ** (self.least_snr / 10), form
 
     def test_each_layer_of_the_file_is_the_models(self, files):
-        """On the file's own inputs, to a step: no kernel rounds further away. What a whole network
-        makes of such steps hides no wrong range here."""
+        """On the file's own inputs, to a step: no kernel rounds further away. And on one grid. What
+        a whole network makes of such steps hides no wrong range here."""
         for form, (quantized, content) in files.items():
             found = tensors_of_layers(content, quantized, pictures(1, seed=2))
             values, compared = {}, 0
@@ -227,8 +228,10 @@ class FamilyTests:
                 if layer.name in found:
                     values[layer.name], scale, ends = found[layer.name]
                     # What is rounded behind a concatenation is cut off in the file already.
-                    steps = np.abs(values[layer.name] - np.clip(answer, *ends)) / scale
-                    assert steps.max() < 1.01, (form, layer.name)
+                    steps = np.clip(answer, *ends) / scale
+                    assert np.abs(values[layer.name] / scale - steps).max() < 1.01, layer.name
+                    if layer.quantize_config.output != NONE:
+                        assert np.abs(steps - np.round(steps)).max() < 0.01, layer.name
                     compared += 1
             assert compared > 0.4 * len(quantized.layers), form
 

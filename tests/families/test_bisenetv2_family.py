@@ -30,7 +30,7 @@ class TestAsInPyTorch(FamilyTests):
     }
     num_boosters = 4
     costs = {}
-    elsewhere = {"cpu": ("AVERAGE_POOL_2D",)}
+    elsewhere = {"cpu": ("AVERAGE_POOL_2D", "RESIZE_NEAREST_NEIGHBOR")}
 
 
 @pytest.mark.slow

@@ -8,9 +8,12 @@ import tensorflow as tf
 from families.base import FamilyTests
 
 from keras_bisenet.errors import UsageError
+from keras_bisenet.export.convert import convert_model
+from keras_bisenet.lite.model_file import read_model_file
 from keras_bisenet.models import build_model
 from keras_bisenet.models.cost import cost_by_part
 from keras_bisenet.models.fcn import bilinear_kernel
+from keras_bisenet.quantization import qat
 
 
 class TestLight8s(FamilyTests):
@@ -25,6 +28,21 @@ class TestVGG16(FamilyTests):
     tiny = {"alpha": 0.03}
     num_boosters = 0
     costs = {}
+
+    def test_large_kernels_which_the_converter_rounds_have_the_same_steps(self, files, monkeypatch):
+        monkeypatch.setattr(qat, "LARGE_KERNEL", 1000)
+        quantized, content = files["half-pixel"]
+        with qat.large_kernels_unrounded(quantized):
+            other = convert_model(quantized, "int8")
+        ours, theirs = (read_model_file(file).main for file in (content, other))
+        large = 0
+        for one, two in zip(ours.operators, theirs.operators, strict=True):
+            for i, j in zip((*one.inputs, *one.outputs), (*two.inputs, *two.outputs), strict=True):
+                a, b = ours.tensors[i], theirs.tensors[j]
+                assert (a.shape, a.dtype) == (b.shape, b.dtype)
+                np.testing.assert_allclose(a.scales, b.scales, rtol=1e-6)
+                large += np.prod(a.shape) > 1000 and len(a.scales) > 1
+        assert large > 5
 
 
 @pytest.mark.parametrize(("stride", "skips"), [(32, []), (16, [16]), (8, [16, 8])])

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -504,6 +505,12 @@ def test_a_quantized_run_is_never_overwritten(float_run, qat_run):
         f"Error: {qat_run.path}: --resume goes on with the run's own epochs: "
         "leave the option out, or start a new run\n",
     )
+
+
+def test_the_weights_file_has_no_optimizer(qat_run):
+    """Adam's averages would make it twice as large; checkpoints have them."""
+    with h5py.File(qat_run.quantized_weights_file) as file:
+        assert "layers" in file and "optimizer" not in file
 
 
 # === What takes longer ===
