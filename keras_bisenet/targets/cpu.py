@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,8 +29,15 @@ from keras_bisenet.targets.target import Target
 
 XNNPACK = "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/delegates/xnnpack/README.md"
 
-TIME_LIMIT = 6.0
-"""Seconds for the runtime to start and open a file."""
+CPU_LIMIT = 10
+"""Seconds of the processor for the runtime to start and open a file, beside what its size asks for.
+They do not pass while other programs have it."""
+
+CPU_PER_BYTE = 1e-7
+"""Seconds of the processor: 134 MB of weights take one on a desktop, several on a board."""
+
+TIME_LIMIT = 90.0
+"""Seconds on the clock, for what waits and does not work."""
 
 MEMORY_LIMIT = 512 << 20
 """Bytes for the runtime, beside what the file asks for by its size."""
@@ -257,6 +265,8 @@ def _read_answer(content: bytes, exit_code: int) -> Answer:
             error=_short(str(answer["error"])),
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        if -exit_code == getattr(signal, "SIGXCPU", None):
+            return Answer(error="the runtime takes too long to open it")
         ending = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
         return Answer(error=f"the runtime crashed on this file ({ending})")
 
@@ -328,7 +338,7 @@ def _limit_resources(file_size: int) -> None:
     memory = MEMORY_LIMIT + MEMORY_PER_BYTE * file_size
     for kind, limit in (
         (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CPU, int(TIME_LIMIT)),
+        (resource.RLIMIT_CPU, int(CPU_LIMIT + CPU_PER_BYTE * file_size)),
         (resource.RLIMIT_FSIZE, _ANSWER_LIMIT),
         (resource.RLIMIT_CORE, 0),
     ):

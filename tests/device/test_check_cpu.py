@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from tflite_models import Graph, Op, T, model_bytes, needs_a_runtime_that_allocates, segmenter
 
@@ -87,10 +89,20 @@ def test_a_file_that_asks_for_all_the_memory():
     assert not answer.delegates
 
 
-def test_a_runtime_that_takes_too_long(monkeypatch):
+def test_a_runtime_that_waits_too_long(monkeypatch):
     monkeypatch.setattr(cpu, "TIME_LIMIT", 0.01)
     answer = cpu.ask_runtime(read_model_file(segmenter()))
     assert answer.error == "the runtime did not open it within 0.01 seconds"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on a process")
+def test_a_runtime_that_works_too_long(monkeypatch):
+    """The processor's seconds count: those of a busy machine's clock say nothing of a file."""
+    endless = "import sys; sys.path[:] = sys.argv[2:]; from keras_bisenet.targets import cpu; "
+    endless += "cpu.CPU_LIMIT = 1; cpu._limit_resources(0)\nwhile True: pass"
+    monkeypatch.setattr(cpu, "_CHILD", endless)
+    answer = cpu.ask_runtime(read_model_file(segmenter()))
+    assert answer.error == "the runtime takes too long to open it"
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"runtime": 1}', b"7"])
