@@ -558,7 +558,8 @@ def test_a_killed_quantization_goes_on_to_the_same_weights(tmp_path, float_run, 
 
 @pytest.mark.slow
 def test_converting_512x1024_takes_less_than_a_minute(tmp_path, float_run):
-    """The paper's network at the paper's size, its weights untrained."""
+    """The paper's network at the paper's size, its weights untrained. Of a processor: on a busy
+    machine more passes on the clock."""
     config = TrainingConfig("streets", float_run.config.data_dir, size=(512, 1024))
     run = Run.create(tmp_path / "run", config, float_run.label_map, QuantizationConfig())
     bisenetv2(11).save(run.model_file)
@@ -569,8 +570,10 @@ def test_converting_512x1024_takes_less_than_a_minute(tmp_path, float_run):
     quantized.save_weights(run.quantized_weights_file)
     row = dict.fromkeys(("epoch", "loss", "val_miou", "learning_rate"), 0.0)
     run.write_metrics([row])
-    started = time.perf_counter()
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-c", "from keras_bisenet.cli import main; main()", "convert"]
     subprocess.run([*command, run.path, "-o", tmp_path / "model.tflite"], check=True)
-    assert time.perf_counter() - started < 60
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 60
     assert tensor_types(tmp_path / "model.tflite") == {"INT8", "INT32"}
