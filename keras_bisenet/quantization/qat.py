@@ -42,6 +42,7 @@ quantization = tfmot.quantization.keras
 layers = tf_keras.layers
 
 
+@tf.autograph.experimental.do_not_convert  # its layers hold no Python that depends on tensors
 def quantization_aware(model):
     """Wraps a deployment model for quantization-aware training.
 
