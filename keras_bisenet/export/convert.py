@@ -159,7 +159,7 @@ def convert_model(
     """
     size = model.input_shape[1:3]
 
-    # Layers hold no Python that depends on tensors: to look for it takes a fifth of the time.
+    # Layers hold no Python that depends on tensors, and to look for it takes seconds.
     @tf.function(
         input_signature=[tf.TensorSpec((1, *size, 3), tf.float32, name="image")], autograph=False
     )
