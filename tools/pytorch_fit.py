@@ -2,8 +2,10 @@
 models come from.
 
     python tools/pytorch_graph.py draw --model bisenetv2 --out graphs/bisenetv2
-    python tools/pytorch_fit.py tools/release_gpu.yaml --camvid CamVid --extra STREETS \\
-        --graphs graphs --out weights
+    python tools/pytorch_fit.py tools/release_gpu_teachers.yaml --camvid CamVid --streets STREETS \\
+        --graphs graphs --teachers TEACHERS --out teachers
+    python tools/pytorch_fit.py tools/release_gpu.yaml --camvid CamVid --streets STREETS \\
+        --graphs graphs --labels teachers/labels.npz --out weights
 
 `keras-bisenet train --resident` does the same on JAX; there XLA tries out algorithms for every
 convolution first, which takes as long as this whole training. This file needs PyTorch, NumPy,
@@ -12,8 +14,12 @@ Pillow and PyYAML, and nothing of Keras or of the package: it draws the network 
 
 Views, losses, optimizer and average are those of `keras-bisenet train`: `data/jax_views.py`,
 `training/losses.py`, boosters at their own stride, AdamW with decay on kernels, warm-up and
-polynomial decay. A job lasts a number of seconds, and the learning rate falls with them, or a
-number of `steps`.
+polynomial decay.
+
+The jobs of a plan are trained side by side, each on a stream of its own. A job lasts a number of
+seconds, and the learning rate falls with them, or a number of `steps`. Jobs that teach
+(`pytorch_teachers.py` has networks for it) leave their answers to CamVid and to the streets, whose
+labels nobody drew, as `labels.npz`, for `--labels`.
 """
 
 from __future__ import annotations
@@ -21,241 +27,83 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import yaml
-from PIL import Image
+from pytorch_views import (
+    DEVICE,
+    SOFT_STRIDE,
+    VOID,
+    Images,
+    mixed,
+    on_device,
+    read_camvid,
+    read_streets,
+    views,
+)
 from torch import nn
-
-VOID = 255
-SOFT_STRIDE = 4
-STRIDES = (8, 4, 8, 16, 32)
-"""A pixel of each output, before its last enlargement, stands for so many of the image."""
-
-LUMA = (0.2989, 0.587, 0.114)
-THREADS = 16
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("plan", type=Path)
     parser.add_argument("--camvid", type=Path, required=True)
-    parser.add_argument("--extra", type=Path, required=True, help="With images/ and soft/.")
+    parser.add_argument("--streets", type=Path, required=True, help="Folders with images/, soft/.")
     parser.add_argument("--graphs", type=Path, required=True)
+    parser.add_argument("--teachers", type=Path, help="Weights that teachers begin with.")
+    parser.add_argument("--labels", type=Path, help="Teachers' answers, instead of soft/.")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--hold-out", help="How names begin that are scored and not trained on.")
+    parser.add_argument("--seconds", type=float, help="Of every job, instead of the plan's.")
     arguments = parser.parse_args()
     plan = yaml.safe_load(arguments.plan.read_text(encoding="utf-8"))
-    # Trying out algorithms costs half a minute, and a step is a third faster.
-    torch.backends.cudnn.benchmark = True
+    jobs = [{**plan["common"], **job} for job in plan["jobs"]]
+    if arguments.seconds:
+        jobs = [{**job, "seconds": arguments.seconds, "steps": None} for job in jobs]
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     arguments.out.mkdir(parents=True, exist_ok=True)
-    camvid, extra = read_camvid(arguments.camvid), read_extra(arguments.extra)
-    for job in plan["jobs"]:
-        settings = {**plan["common"], **job}
-        network = load(arguments.graphs / settings["model"])
-        fit(network, camvid, extra, settings)
-        shares, class_ids = answers(network, camvid, settings["phases"][-1][2])
-        found = miou(class_ids, camvid.mask, shares.shape[-1])
-        say(f"{job['name']}: mIoU {found:.4f} on what it was trained on")
-        weights = network.keras_weights()
-        np.savez(
-            arguments.out / f"{job['name']}.npz",
-            miou=found,
-            images=settings["images"],
-            images_per_second=settings["images_per_second"],
-            **{k: v for k, v in weights.items() if not k.startswith("booster")},
-        )
-        # A teacher's answers are soft labels of the jobs behind it.
-        if settings.get("teaches"):
-            camvid.shares = shares
-            camvid.shares_size = torch.tensor([shares.shape[1:3]] * len(shares), device=DEVICE)
+    splits = plan["common"].get("splits", ("train", "val"))
+    camvid, held_out = read_camvid(arguments.camvid, splits, arguments.hold_out)
+    folders = {job["streets"] for job in jobs} - {None}
+    streets = {folder: read_streets(arguments.streets / folder) for folder in sorted(folders)}
+    everything = {"camvid": camvid, **streets}
+    say(", ".join(f"{len(images)} of {name}" for name, images in everything.items()))
+    if arguments.labels:
+        read_labels(arguments.labels, everything)
+    fits = [
+        Fit(load(job["model"], arguments), camvid, streets.get(job["streets"]), job) for job in jobs
+    ]
+    train_side_by_side(fits)
+    for fit in fits:
+        save(fit, camvid, held_out, arguments.out)
+    if teachers := [fit for fit in fits if fit.settings.get("teaches")]:
+        label_anew(teachers, everything, arguments.out / "labels.npz")
+
+
+def save(fit: Fit, camvid: Images, held_out: Images | None, out: Path) -> None:
+    """Writes a job's weights, and how it answers to what it was trained on or what was held out."""
+    settings = fit.settings
+    judged = held_out or camvid
+    confusion = fit.confusion(judged)
+    what = f"{len(judged)} held out" if held_out else f"the {len(judged)} it was trained on"
+    iou = intersection_over_union(confusion)
+    each = " ".join(f"{100 * value:.1f}" for value in iou)
+    say(f"{settings['name']}: mIoU {100 * np.nanmean(iou):.2f} on {what}: {each}")
+    found = {"confusion": confusion, "images": fit.seen, "images_per_second": fit.speed}
+    if isinstance(fit.network, Twin):
+        weights = fit.network.keras_weights()
+        found |= {k: v for k, v in weights.items() if not k.startswith("booster")}
+    else:
+        torch.save(fit.network.half().state_dict(), out / f"{settings['name']}.pth")
+        fit.network.float()
+    np.savez(out / f"{settings['name']}.npz", **found)
 
 
 def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
-
-
-# === Data, on the device ===
-
-
-class Images:
-    """Images with their labels, each in room for the largest: uint8 tensors `[n, ...]`."""
-
-    def __init__(self, images, masks=None, shares=None):
-        self.image, self.size = _on_device(images)
-        self.mask = _on_device(masks, VOID)[0] if masks else None
-        self.shares, self.shares_size = _on_device(shares) if shares else (None, None)
-
-    def __len__(self):
-        return len(self.image)
-
-
-def _on_device(arrays, fill=0):
-    """Arrays of several heights and widths as one tensor, and their heights and widths."""
-    sizes = np.array([array.shape[:2] for array in arrays])
-    stacked = np.full((len(arrays), *sizes.max(0), *arrays[0].shape[2:]), fill, np.uint8)
-    for place, array in zip(stacked, arrays):
-        place[: array.shape[0], : array.shape[1]] = array
-    return torch.from_numpy(stacked).to(DEVICE), torch.from_numpy(sizes).to(DEVICE)
-
-
-def read_camvid(folder: Path) -> Images:
-    """The images of train and val."""
-    paths = [path for split in ("train", "val") for path in sorted((folder / split).iterdir())]
-    with ThreadPoolExecutor(THREADS) as threads:
-        images = list(threads.map(_read_image, paths))
-        masks = list(threads.map(_read_mask, paths))
-    return Images(images, masks)
-
-
-def read_extra(folder: Path) -> Images:
-    """Images without masks, and their soft labels (docs/training.md)."""
-    soft = {path.stem: path for path in (folder / "soft").glob("*.npz")}
-    paths = [path for path in sorted((folder / "images").iterdir()) if path.stem in soft]
-    with ThreadPoolExecutor(THREADS) as threads:
-        images = list(threads.map(_read_image, paths))
-        shares = list(threads.map(lambda path: np.load(soft[path.stem])["p"], paths))
-    return Images(images, shares=shares)
-
-
-def _read_image(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path).convert("RGB"))
-
-
-def _read_mask(path: Path) -> np.ndarray:
-    mask = np.array(
-        Image.open(path.parent.with_name(f"{path.parent.name}annot") / f"{path.stem}.png")
-    )
-    mask[mask >= 11] = VOID
-    return mask
-
-
-# === Random views: as data/jax_views.py, a batch at a time ===
-
-
-def views(images: Images, index, size, settings: dict, scale):
-    """Random views of some images, `[n, 3, h, w]`, with their class ids, `[n, h, w]`, and shares,
-    `[n, N, h / SOFT_STRIDE, w / SOFT_STRIDE]`."""
-    count, height_and_width = len(index), images.size[index]
-    magnified = _uniform(count, *scale)
-    stretch = (1 + settings["stretch"]) ** _uniform(count, -0.5, 0.5)
-    rows = _spans(height_and_width[:, 0], size[0], magnified / stretch)
-    columns = _spans(height_and_width[:, 1], size[1], magnified * stretch)
-    inside = _grid_and(rows, columns, size, 1)
-    places = [_places(span, side, 1) for span, side in ((rows, size[0]), (columns, size[1]))]
-    image = _coloured(_sampled(images.image[index], *places, "bilinear") / 255, inside, settings)
-    if images.mask is None:
-        class_ids = torch.full((count, *size), VOID, device=DEVICE)
-    else:
-        class_ids = _sampled(images.mask[index][..., None], *places, "nearest")[:, 0].long()
-        class_ids = torch.where(inside[:, 0], class_ids, VOID)
-    num_classes = len(settings["class_weights"])
-    shares = torch.zeros((count, num_classes, *(s // SOFT_STRIDE for s in size)), device=DEVICE)
-    if images.shares is not None:
-        ratio = images.shares_size[index] / height_and_width
-        places = [
-            _places(span, side, SOFT_STRIDE) * ratio[:, axis : axis + 1]
-            for axis, (span, side) in enumerate(((rows, size[0]), (columns, size[1])))
-        ]
-        shares = _sampled(images.shares[index], *places, "bilinear")
-        shares = shares * _grid_and(rows, columns, size, SOFT_STRIDE)
-        total = shares.sum(1, keepdim=True)
-        shares = torch.where(total > 0, shares / total.clamp(min=1e-6), 0.0)
-    mirrored = torch.rand(count, device=DEVICE) < 0.5
-    return tuple(
-        torch.where(mirrored.view(-1, *[1] * (part.ndim - 1)), part.flip(-1), part)
-        for part in (image, class_ids, shares)
-    )
-
-
-def _uniform(count, low, high):
-    return low + (high - low) * torch.rand(count, device=DEVICE)
-
-
-def _spans(source, view: int, scale):
-    """Start and number of pixels in the source, place and length in the view."""
-    source = source.float()
-    wanted = torch.round(view / scale)
-    taken = torch.minimum(wanted, source)
-    scaled = torch.round(source * scale).clamp(1, view)
-    length = torch.where(wanted <= source, torch.full_like(source, float(view)), scaled)
-    start = torch.floor(torch.rand_like(source) * (source - taken + 1))
-    place = torch.floor(torch.rand_like(source) * (view - length + 1))
-    return start, taken, place, length
-
-
-def _centres(view: int, stride: int):
-    return ((torch.arange(view // stride, device=DEVICE) + 0.5) * stride)[None]
-
-
-def _inside(span, view: int, stride: int):
-    _, _, place, length = span
-    centres = _centres(view, stride)
-    return (centres >= place[:, None]) & (centres < (place + length)[:, None])
-
-
-def _grid_and(rows, columns, size, stride):
-    """Where a view shows its image: `[n, 1, h, w]`."""
-    rows, columns = _inside(rows, size[0], stride), _inside(columns, size[1], stride)
-    return (rows[:, :, None] & columns[:, None, :])[:, None]
-
-
-def _places(span, view: int, stride: int):
-    """Where the source has what a view's cells show, in its pixels, no further than its window."""
-    start, taken, place, length = (part[:, None] for part in span)
-    places = start + (_centres(view, stride) - place) * (taken / length)
-    return torch.minimum(torch.maximum(places, start + 0.5), start + taken - 0.5)
-
-
-def _sampled(array, rows, columns, mode: str):
-    height, width = array.shape[1:3]
-    shape = (len(array), rows.shape[1], columns.shape[1])
-    y, x = 2 * rows / height - 1, 2 * columns / width - 1
-    grid = torch.stack([x[:, None, :].expand(shape), y[:, :, None].expand(shape)], -1)
-    array = array.permute(0, 3, 1, 2).float()
-    return F.grid_sample(array, grid, mode=mode, padding_mode="border", align_corners=False)
-
-
-def _coloured(image, inside, settings: dict):
-    count, tint, jitter = len(image), settings["tint"], settings["jitter"]
-    image = (image * _uniform((count, 3, 1, 1), 1 - tint, 1 + tint)).clamp(0, 1)
-    brightness, contrast, saturation = (
-        _uniform((count, 1, 1, 1), 1 - jitter, 1 + jitter) for _ in range(3)
-    )
-    image = image * brightness
-    shown = inside.sum((2, 3), keepdim=True).clamp(min=1)
-    mean = (_grey(image) * inside).sum((2, 3), keepdim=True) / shown
-    image = (image - mean) * contrast + mean
-    grey = _grey(image)
-    return ((image - grey) * saturation + grey).clamp(0, 1) * inside
-
-
-def _grey(image):
-    return (image * torch.tensor(LUMA, device=image.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
-
-
-def mixed(batch, share: float):
-    """CutMix: a rectangle of some views shows the batch's view before."""
-    count, _, height, width = batch[0].shape
-    area, shape, top, left = torch.rand(4, count, device=DEVICE)
-    rows = (area / 2) ** shape
-    cut = _piece(height, rows, top)[:, :, None] & _piece(width, area / 2 / rows, left)[:, None, :]
-    cut &= (torch.rand(count, device=DEVICE) < share)[:, None, None]
-    middle = SOFT_STRIDE // 2
-    masks = (cut[:, None], cut, cut[:, None, middle::SOFT_STRIDE, middle::SOFT_STRIDE])
-    return tuple(torch.where(m, part.roll(1, 0), part) for m, part in zip(masks, batch))
-
-
-def _piece(length: int, share, place):
-    size = torch.round(length * share)
-    start = torch.round(place * (length - size))[:, None]
-    pixels = torch.arange(length, device=DEVICE)[None]
-    return (pixels >= start) & (pixels < start + size[:, None])
 
 
 # === The network, from its Keras graph ===
@@ -265,13 +113,15 @@ class Twin(nn.Module):
     """A functional model of Keras in PyTorch, channels first; it answers with its heads' scores
     before their last enlargement."""
 
+    strides = (8, 4, 8, 16, 32)
+
     def __init__(self, graph: dict, weights):
         super().__init__()
         self.graph = graph
         self.trained = nn.ParameterDict()
         for layer in graph["layers"]:
             name, kind = layer["name"], layer["kind"]
-            own = [torch.tensor(weights[k]) for k in _keys(name) if k in weights]
+            own = [torch.tensor(weights[k]).float() for k in _keys(name) if k in weights]
             if kind == "Conv2D":
                 self.trained[f"{name}|kernel"] = nn.Parameter(own[0].permute(3, 2, 0, 1))
                 if len(own) > 1:
@@ -363,78 +213,189 @@ def _same(x, kernel: int, stride: int):
     return F.pad(x, pads) if any(pads) else x
 
 
-def load(place: Path) -> Twin:
-    graph = json.loads(place.with_suffix(".json").read_text(encoding="utf-8"))
-    with np.load(place.with_suffix(".npz")) as weights:
-        return Twin(graph, dict(weights)).to(DEVICE, memory_format=torch.channels_last)
+def load(model: str, arguments) -> nn.Module:
+    """A network; `strides` says for how many of the image's pixels one of each output stands."""
+    graph = arguments.graphs / f"{model}.json"
+    if graph.is_file():
+        with np.load(graph.with_suffix(".npz")) as weights:
+            network = Twin(json.loads(graph.read_text(encoding="utf-8")), dict(weights))
+    else:
+        import pytorch_teachers
+
+        network = pytorch_teachers.load(model, arguments.teachers)
+    return network.to(DEVICE, memory_format=torch.channels_last)
 
 
 # === Training ===
 
 
-def fit(network: Twin, camvid: Images, extra: Images, settings: dict) -> None:
-    """Trains, and leaves the average of the weights in the network."""
-    torch.manual_seed(settings["seed"])
-    network.train()
-    names = list(network.trained.keys())
-    parameters = [network.trained[name] for name in names]
-    groups = [
-        {
-            "params": [p for n, p in zip(names, parameters) if n.endswith("|kernel") == is_kernel],
-            "weight_decay": settings["weight_decay"] if is_kernel else 0.0,
-        }
-        for is_kernel in (True, False)
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=1e-3, eps=1e-7, fused=DEVICE == "cuda")
-    average = [parameter.detach().clone() for parameter in parameters]
-    class_weights = torch.tensor(settings["class_weights"], device=DEVICE)
-    orders = [_Order(len(camvid)), _Order(len(extra))]
-    step, seen, started = 0, 0, time.perf_counter()
-    while True:
-        if step % 10 == 0 and DEVICE == "cuda":
-            torch.cuda.synchronize()  # so that the clock tells what was done
-        progress = done(settings, step, started)
-        if progress >= 1:
-            break
-        batch_size, size, scale = phase(settings["phases"], progress)
-        warm = min((step + 1) / settings["warmup"], 1)
-        for group in optimizer.param_groups:
-            group["lr"] = settings["learning_rate"] * warm * (1 - progress) ** 0.9
-        rows = round(batch_size * settings["camvid_share"])
-        parts = [
-            views(images, order.next(count), size, settings, scale)
-            for images, order, count in zip((camvid, extra), orders, (rows, batch_size - rows))
+class Fit:
+    """One job: a network in training.
+
+    A step, its views and all, is recorded as a CUDA graph once for each phase and replayed, since a
+    processor alone cannot launch its many small kernels as fast as the GPU runs them.
+    """
+
+    def __init__(self, network, camvid: Images, streets: Images | None, settings: dict):
+        self.network, self.settings = network.train(), settings
+        self.images = [camvid, streets]
+        self.random = torch.Generator(DEVICE).manual_seed(settings["seed"])
+        self.order = torch.Generator(DEVICE).manual_seed(settings["seed"])
+        self.class_weights = torch.tensor(settings["class_weights"], device=DEVICE)
+        self.parameters = list(network.parameters())
+        groups = [
+            {
+                "params": [p for p in self.parameters if (p.ndim > 1) == is_kernel],
+                "weight_decay": settings["weight_decay"] if is_kernel else 0.0,
+            }
+            for is_kernel in (True, False)
         ]
-        batch = mixed([torch.cat(part) for part in zip(*parts)], settings["cutmix"])
-        image = batch[0].contiguous(memory_format=torch.channels_last)
-        with torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda"):
-            outputs = network(image)
-        loss = objective(outputs, *batch[1:], class_weights)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        on_gpu = DEVICE == "cuda"
+        self.learning_rate = torch.tensor(0.0, device=DEVICE)
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=self.learning_rate, eps=1e-7, fused=on_gpu, capturable=on_gpu
+        )
+        self.average = [parameter.detach().clone() for parameter in self.parameters]
+        self.stream = torch.cuda.Stream() if on_gpu else None
+        self.orders: list = [
+            _Order(len(part), self.order) if part else None for part in self.images
+        ]
+        self.phase = self.graph = None
+        self.steps = self.seen = 0
+
+    def begin(self) -> None:
+        self.started = time.perf_counter()
+
+    def progress(self) -> float:
+        """The share of the job that is done."""
+        if self.settings.get("steps"):
+            return self.steps / self.settings["steps"]
+        return (time.perf_counter() - self.started) / self.settings["seconds"]
+
+    def step(self) -> None:
+        progress = self.progress()
+        settings, phase = self.settings, phase_at(self.settings["phases"], progress)
+        shared = self.images[1] is not None and progress < settings.get("streets_until", 1)
+        if (phase, shared) != self.phase:
+            if DEVICE == "cuda":
+                torch.cuda.synchronize()  # the graph before may still run
+            self.phase, self.since, self.graph = (phase, shared), 0, None
+            share = settings["camvid_share"] if shared else 1
+            self.rows = round(phase[0] * share), phase[0] - round(phase[0] * share)
+            self.index = [torch.zeros(n, dtype=torch.long, device=DEVICE) for n in self.rows]
+        warm = min((self.steps + 1) / settings["warmup"], 1)
+        self.learning_rate.fill_(settings["learning_rate"] * warm * max(1 - progress, 0) ** 0.9)
+        for index, order, count in zip(self.index, self.orders, self.rows):
+            if count:
+                index.copy_(order.next(count))
+        self.loss = self._recorded() if DEVICE == "cuda" else self._trained()
+        momentum = min(settings["ema"], (1 + self.steps) / (10 + self.steps))
         with torch.no_grad():
-            momentum = min(settings["ema"], (1 + step) / (10 + step))
-            torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - momentum)
-        step, seen = step + 1, seen + batch_size
-        if step % 250 == 0:
-            say(f"{settings['name']}: step {step} ({progress:.0%}), loss {loss.item():.3f}")
-    settings["images"] = seen
-    settings["images_per_second"] = seen / (time.perf_counter() - started)
-    say(f"{settings['name']}: {step} steps, {settings['images_per_second']:.0f} images a second")
-    with torch.no_grad():
-        for parameter, value in zip(parameters, average):
-            parameter.copy_(value)
+            parameters = [p.detach() for p in self.parameters]
+            torch._foreach_lerp_(self.average, parameters, 1 - momentum)
+        self.steps, self.seen, self.since = self.steps + 1, self.seen + phase[0], self.since + 1
+
+    def _recorded(self):
+        """A step by the phase's graph; its first ones warm up what the graph is to find ready."""
+        # Trying out algorithms takes half a minute for some networks, and saves a third of a step.
+        torch.backends.cudnn.benchmark = self.settings.get("tuned", False)
+        if self.since < 3:
+            return self._trained()
+        if self.graph is None:
+            self.optimizer.zero_grad(set_to_none=True)
+            self.graph = torch.cuda.CUDAGraph()
+            self.graph.register_generator_state(self.random)
+            with torch.cuda.graph(self.graph, stream=self.stream):
+                self.recorded_loss = self._trained()
+        self.graph.replay()
+        return self.recorded_loss
+
+    def _trained(self):
+        _, size, scale = self.phase[0]
+        parts = [
+            views(images, index, size, self.settings, scale, self.random)
+            for images, index, count in zip(self.images, self.index, self.rows)
+            if count
+        ]
+        batch = [torch.cat(part) for part in zip(*parts)]
+        batch = mixed(batch, self.settings["cutmix"], self.random)
+        image = batch[0].contiguous(memory_format=torch.channels_last)
+        with _bfloat16():
+            outputs = self.network(image)
+        loss = objective(outputs, self.network.strides, *batch[1:], self.class_weights)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def finish(self) -> None:
+        """Leaves the average of the weights in the network."""
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+        self.speed = self.seen / (time.perf_counter() - self.started)
+        say(f"{self.settings['name']}: {self.steps} steps, {self.speed:.0f} images a second")
+        self.graph = None
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, self.average):
+                parameter.copy_(value)
+        self.network.eval()
+
+    @torch.no_grad()
+    def confusion(self, images: Images) -> np.ndarray:
+        """Pixels by class, `[truth, answer]`, at the images' own size."""
+        number, size = len(self.class_weights), self.settings["phases"][-1][2]
+        total = torch.zeros(number * number, dtype=torch.long, device=DEVICE)
+        for some, truth in zip(images.image.split(16), images.mask.split(16)):
+            some = _resized(some.permute(0, 3, 1, 2).float() / 255, size)
+            scores = F.interpolate(self._scores(some), truth.shape[1:], mode="bilinear")
+            counted = truth != VOID
+            pairs = truth[counted].long() * number + scores.argmax(1)[counted]
+            total += torch.bincount(pairs, minlength=number * number)
+        return total.view(number, number).cpu().numpy()
+
+    @torch.no_grad()
+    def shares(self, some):
+        """Mean shares of the classes for images `[n, 3, h, w]` and in the mirror."""
+        mirrored = self._scores(some.flip(3)).softmax(1).flip(3)
+        return (self._scores(some).softmax(1) + mirrored) / 2
+
+    def _scores(self, some):
+        with _bfloat16():
+            return self.network(some.contiguous(memory_format=torch.channels_last))[0].float()
 
 
-def done(settings: dict, step: int, started: float) -> float:
-    """The share of a job that is done."""
-    if "steps" in settings:
-        return step / settings["steps"]
-    return (time.perf_counter() - started) / settings["seconds"]
+def _bfloat16():
+    # Its cache would hold what a graph may not keep.
+    return torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda", cache_enabled=False)
 
 
-def phase(phases, progress: float):
+def train_side_by_side(fits: list[Fit]) -> None:
+    torch.manual_seed(0)
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()  # what the jobs begin with came on another stream
+    for fit in fits:
+        fit.begin()
+    rounds, left = 0, list(fits)
+    while left:
+        for fit in left:
+            if fit.stream is None:
+                fit.step()
+            else:
+                with torch.cuda.stream(fit.stream):
+                    fit.step()
+        rounds += 1
+        if rounds % 10 == 0 and DEVICE == "cuda":
+            torch.cuda.synchronize()  # so that the clock tells what was done
+        if rounds % 500 == 0:
+            losses = ", ".join(f"{f.settings['name']} {f.loss.item():.3f}" for f in left)
+            say(f"round {rounds}, {left[0].progress():.0%}: {losses}")
+        for fit in left:
+            if fit.progress() >= 1:
+                fit.finish()
+        left = [fit for fit in left if fit.progress() < 1]
+
+
+def phase_at(phases, progress: float):
     """Batch size, size and magnification of the phase that a job is in; each has a share of it."""
     end = 0.0
     for share, *settings in phases:
@@ -447,21 +408,23 @@ def phase(phases, progress: float):
 class _Order:
     """Numbers below `count` in a random order, again and again."""
 
-    def __init__(self, count: int):
-        self.count, self.rest = count, torch.empty(0, dtype=torch.long, device=DEVICE)
+    def __init__(self, count: int, random):
+        self.count, self.random = count, random
+        self.rest = torch.empty(0, dtype=torch.long, device=DEVICE)
 
     def next(self, number: int):
         while len(self.rest) < number:
-            self.rest = torch.cat([self.rest, torch.randperm(self.count, device=DEVICE)])
+            again = torch.randperm(self.count, device=DEVICE, generator=self.random)
+            self.rest = torch.cat([self.rest, again])
         taken, self.rest = self.rest[:number], self.rest[number:]
         return taken
 
 
-def objective(outputs, class_ids, shares, class_weights):
+def objective(outputs, strides, class_ids, shares, class_weights):
     """The sum over the heads of cross-entropy and of divergence from the soft labels: the main head
     at the image's size, boosters at their own stride."""
     total = 0.0
-    for i, (scores, stride) in enumerate(zip(outputs, STRIDES)):
+    for i, (scores, stride) in enumerate(zip(outputs, strides)):
         scores = scores.float()
         if i == 0:
             scores, stride = F.interpolate(scores, scale_factor=stride, mode="bilinear"), 1
@@ -487,37 +450,98 @@ def _middle(pixels, stride: int):
     return pixels[..., stride // 2 :: stride, stride // 2 :: stride] if stride > 1 else pixels
 
 
-# === Answers ===
+# === Teachers' answers ===
 
 
-@torch.no_grad()
-def answers(network: Twin, images: Images, size):
-    """Shares at a quarter of `size`, the mean with the mirror image, uint8 in 255ths; and class ids
-    at the images' own size."""
-    network.eval()
-    shares, class_ids = [], []
-    for some in images.image.split(16):
-        image = F.interpolate(some.permute(0, 3, 1, 2).float() / 255, tuple(size), mode="bilinear")
-        image = image.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda"):
-            scores, mirrored = (network(x, boosters=False)[0] for x in (image, image.flip(-1)))
-        whole = F.interpolate(scores.float(), some.shape[1:3], mode="bilinear")
-        class_ids.append(whole.argmax(1))
-        both = [
-            F.softmax(F.interpolate(s.float(), scale_factor=2, mode="bilinear"), 1)
-            for s in (scores, mirrored)
-        ]
-        mean = (both[0] + both[1].flip(-1)) / 2
-        shares.append((255 * mean).round().to(torch.uint8).permute(0, 2, 3, 1))
-    return torch.cat(shares), torch.cat(class_ids)
+def label_anew(teachers: list[Fit], everything: dict[str, Images], file: Path) -> None:
+    """The mean of some teachers' answers, as soft labels of all images, in a file. Labels that were
+    there stay in it, with the weight `kept`."""
+    kept = teachers[0].settings["kept"]
+    labels = {}
+    for name, images in everything.items():
+        found = answers(teachers, images)
+        if images.shares is not None:
+            known = [_resized(_known(images, i), new.shape[2:]) for i, new in enumerate(found)]
+            found = [(1 - kept) * new + kept * old for new, old in zip(found, known)]
+        found = [(255 * shares[0]).round().to(torch.uint8).permute(1, 2, 0) for shares in found]
+        shares, sizes = on_device([shares.cpu().numpy() for shares in found])
+        labels |= {name: shares.cpu().numpy(), f"{name}-sizes": sizes.cpu().numpy()}
+    np.savez(file.with_suffix(".tmp.npz"), **labels)
+    file.with_suffix(".tmp.npz").rename(file)
+    say("the teachers have answered")
 
 
-def miou(class_ids, masks, number: int) -> float:
-    counted = masks != VOID
-    pairs = masks[counted].long() * number + class_ids[counted]
-    confusion = torch.bincount(pairs, minlength=number * number).view(number, -1).double()
-    union = confusion.sum(0) + confusion.sum(1) - confusion.diag()
-    return (confusion.diag() / union).nanmean().item()
+def read_labels(file: Path, everything: dict[str, Images]) -> None:
+    with np.load(file) as labels:
+        for name, images in everything.items():
+            images.shares = torch.from_numpy(labels[name]).to(DEVICE)
+            images.shares_size = torch.from_numpy(labels[f"{name}-sizes"]).to(DEVICE)
+
+
+def answers(teachers: list[Fit], images: Images) -> list:
+    """For each image its classes' mean shares, `[1, N, h / 4, w / 4]`. It is seen at the height of
+    the setting `answers`, through windows of the size that the teachers were trained with, since
+    every other size would cost the time that the GPU's libraries take to prepare for it."""
+    settings = teachers[0].settings
+    height, window = settings["answers"], settings["phases"][-1][2]
+    number = settings["phases"][-1][1]
+    seen = [_seen(images, i, height, window) for i in range(len(images))]
+    windows = [
+        (i, top, left)
+        for i, image in enumerate(seen)
+        for top in _starts(image.shape[2], window[0])
+        for left in _starts(image.shape[3], window[1])
+    ]
+    side = SOFT_STRIDE
+    num_classes = len(settings["class_weights"])
+    found = [
+        torch.zeros((1, num_classes + 1, *(s // side for s in image.shape[2:])), device=DEVICE)
+        for image in seen
+    ]
+    for start in range(0, len(windows), number):
+        some = windows[start : start + number]
+        views = [seen[i][:, :, y : y + window[0], x : x + window[1]] for i, y, x in some]
+        views = torch.cat(views + views[-1:] * (number - len(some)))
+        shares = sum(teacher.shares(views) for teacher in teachers) / len(teachers)
+        shares = _resized(shares, [length // side for length in window])
+        for (i, y, x), share in zip(some, shares):
+            place = found[i][0, :, y // side :, x // side :][:, : share.shape[1], : share.shape[2]]
+            place[:-1] += share
+            place[-1] += 1  # windows overlap: how many have seen a pixel
+    sizes = [[-(-length // SOFT_STRIDE) for length in size] for size in images.size.tolist()]
+    return [_resized(sums[:, :-1] / sums[:, -1:], size) for sums, size in zip(found, sizes)]
+
+
+def _seen(images: Images, number: int, height: int, window):
+    """An image `[1, 3, h, w]` of about a height, in steps of 8, and no smaller than a window."""
+    h, w = images.size[number].tolist()
+    image = images.image[number : number + 1, :h, :w].permute(0, 3, 1, 2).float() / 255
+    scale = max(height / h, window[0] / h, window[1] / w)
+    return _resized(image, [round(length * scale / 8) * 8 for length in (h, w)])
+
+
+def _starts(length: int, window: int) -> list[int]:
+    """Where windows begin that cover a length, in steps of 8."""
+    count = -(-length // window)
+    if count == 1:
+        return [0]
+    return [round(i * (length - window) / (count - 1) / 8) * 8 for i in range(count)]
+
+
+def _known(images: Images, number: int):
+    height, width = images.shares_size[number].tolist()
+    shares = images.shares[number : number + 1, :height, :width].permute(0, 3, 1, 2).float()
+    return shares / shares.sum(1, keepdim=True).clamp(min=1)
+
+
+def _resized(array, size):
+    return F.interpolate(array, tuple(size), mode="bilinear", antialias=True)
+
+
+def intersection_over_union(confusion: np.ndarray) -> np.ndarray:
+    right = np.diag(confusion).astype(float)
+    union = confusion.sum(0) + confusion.sum(1) - right
+    return np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
 
 
 if __name__ == "__main__":
