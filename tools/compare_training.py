@@ -4,9 +4,10 @@
 
 The YAML file has `common` training options, `arms` with the options by which each differs, and
 `seeds`. Every run is a `keras-bisenet train`, named WORK/ARM-SEED; finished runs are left out and
-interrupted ones resumed when the program is started again. A run is scored by the validation mIoU
-after its last epoch, not by its best: to choose the best of many would favour the arm that varies
-most. An arm rises beyond the spread when its lowest seed is above the other's highest.
+interrupted ones resumed when the program is started again. Arms are run in their order, with all
+seeds before the next. A run is scored by the validation mIoU after its last epoch, not by its
+best: to choose the best of many would favour the arm that varies most. An arm rises beyond the
+spread when its lowest seed is above the other's highest.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def main(experiment: Path, data_dir: str, work: Path, extra: Path | None, runs: 
     plan = yaml.safe_load(experiment.read_text(encoding="utf-8"))
     missing = [
         (arm, seed)
-        for seed in plan["seeds"]
         for arm in plan["arms"]
+        for seed in plan["seeds"]
         if not is_finished(Run(work / f"{arm}-{seed}"))
     ]
     for arm, seed in missing[:runs]:

@@ -56,7 +56,12 @@ def main(recipe: Path, data_dir: str, work: Path, extra: str | None, install: bo
     for stage in recipe["quantization"]:
         models[stage["run"]] = quantized_file(stage, float_run, data_dir, work)
     dataset = ("--dataset", recipe["dataset"], "--data-dir", data_dir)
-    scores = {name: score(model, dataset, work / f"{name}.json") for name, model in models.items()}
+    # Two recipes in one folder have two float models.
+    files = {"float": work / f"{float_run.name}.json"}
+    scores = {
+        name: score(model, dataset, files.get(name, work / f"{name}.json"))
+        for name, model in models.items()
+    }
     write_table(recipe, scores, work)
     draw_answers(models[recipe["install"]], recipe["dataset"], data_dir, work / "answers.png")
     if install:
