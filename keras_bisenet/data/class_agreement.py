@@ -14,7 +14,7 @@ import numpy as np
 from keras_bisenet.data.classes_entries import as_seen
 from keras_bisenet.data.dataset import Dataset
 from keras_bisenet.data.problems import Problem, print_warning
-from keras_bisenet.errors import UserError
+from keras_bisenet.errors import UserError, listed
 from keras_bisenet.label_map import VOID, ColourMap, LabelMap
 
 
@@ -49,7 +49,7 @@ def with_classes_of(
         _say(
             "class-order",
             f"the classes of {dataset.name} are in another order than the model's "
-            f"({_some(own)}; {_some(names)}): they are matched by name",
+            f"({listed(own, 4)}; {listed(names, 4)}): they are matched by name",
             model,
         )
         return _in_order(dataset, names)
@@ -57,12 +57,12 @@ def with_classes_of(
     if any_classes:
         _say(
             "class-names",
-            f"classes are compared by number, and the data set has {_some(differing)}",
+            f"classes are compared by number, and the data set has {listed(differing, 4)}",
             model,
         )
         return dataset
     raise UserError(
-        f"{model}: its classes are not those of {dataset.name}, which has {_some(differing)}: "
+        f"{model}: its classes are not those of {dataset.name}, which has {listed(differing, 4)}: "
         "choose the data set that it was trained on, or compare by number with --any-classes"
     )
 
@@ -88,8 +88,3 @@ def _in_order(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
 
 def _say(rule: str, message: str, model) -> None:
     print_warning(Problem(rule, "warning", message, (model,), ""))
-
-
-def _some(values: Sequence[str], limit: int = 4) -> str:
-    shown = ", ".join(values[:limit])
-    return f"{shown} and {len(values) - limit} more" if len(values) > limit else shown

@@ -15,7 +15,7 @@ from PIL import Image
 
 from keras_bisenet.data.masks import read_colours, read_mask
 from keras_bisenet.data.problems import Problem, SampleError
-from keras_bisenet.errors import UsageError, UserError
+from keras_bisenet.errors import UsageError, UserError, listed
 from keras_bisenet.imaging.reading import EXIF_SUFFIXES, exif_orientation, read_image
 from keras_bisenet.label_map import (
     VOID,
@@ -203,8 +203,8 @@ class Dataset:
         return Problem(
             "unknown-ids",
             "error",
-            f"the mask holds ids {_some(ids)}, which are none of the {labels.num_classes} classes "
-            f"of {self.name} (ids {_some(labels.file_ids)}; void {_some(labels.ignored_ids)})",
+            f"the mask holds ids {listed(ids)}, which are none of the {labels.num_classes} classes "
+            f"of {self.name} (ids {listed(labels.file_ids)}; void {listed(labels.ignored_ids)})",
             (sample.mask,),
             self.unknown_cure,
         )
@@ -216,7 +216,7 @@ class Dataset:
             "unknown-colours",
             "error",
             f"the mask holds colours that stand for no class of {self.name}: "
-            f"{_some(error.colours, 4)}"
+            f"{listed(error.colours, 4)}"
             + (f" (off by {off} at most from a class' colour)" if near else ""),
             (sample.mask,),
             "it was a JPEG once, or was resized smoothly: export it again as PNG, and resize masks "
@@ -299,8 +299,3 @@ def _thresholded(sample: Sample, raw: np.ndarray, warnings: list[Problem]) -> np
 
 def _size(shape: Sequence[int]) -> str:
     return f"{shape[0]}x{shape[1]}"
-
-
-def _some(values: Sequence, limit: int = 8) -> str:
-    shown = ", ".join(str(value) for value in values[:limit])
-    return f"{shown}, ..." if len(values) > limit else shown

@@ -20,7 +20,7 @@ from keras_bisenet.data.masks import (
 )
 from keras_bisenet.data.pairing import OnProblem
 from keras_bisenet.data.problems import Problem, SampleError
-from keras_bisenet.errors import UserError
+from keras_bisenet.errors import UserError, listed
 from keras_bisenet.label_map import (
     VOID,
     ColourMap,
@@ -172,13 +172,13 @@ def _refuse_two_readings(scan: Scan, declared: DeclaredClasses) -> None:
     if not is_told or max(found, default=0) > last:
         raise UserError(
             f"{declared.path}: {declared.shifted_by!r} stands before classes without ids, and the "
-            f"masks' ids, {_some(sorted(found))}, do not tell whether it takes one: give each "
+            f"masks' ids, {listed(sorted(found))}, do not tell whether it takes one: give each "
             "class its id"
         )
 
 
 def _one_class(encoding: MaskEncoding, scan: Scan, declared: DeclaredClasses) -> Problem:
-    held = "colours" if encoding.colours else f"{_some(scan.ids)}"
+    held = "colours" if encoding.colours else f"{listed(scan.ids)}"
     return Problem(
         "one-class",
         "error",
@@ -287,7 +287,7 @@ def _colours_missing(scan: Scan, declared: DeclaredClasses) -> Problem:
             (scan.in_colour,),
             "save that channel as a grey mask",
         )
-    shown = ", ".join(str(colour) for colour in sorted(scan.colours)[:6])
+    shown = listed(sorted(scan.colours), 6)
     return Problem(
         "colour-mask",
         "error",
@@ -376,12 +376,12 @@ def _encoding_of_ids(scan: Scan, directory: Path) -> MaskEncoding:
             return MaskEncoding(_label_map(BLACK_AND_WHITE, ()), read_ids=scan.read_ids)
         if not _dense(ids):
             raise UserError(
-                f"{directory}: the masks hold the grey levels {_some(scan.ids)}: which are "
+                f"{directory}: the masks hold the grey levels {listed(scan.ids)}: which are "
                 f"classes, and whether 255 is void, cannot be told: {cure}"
             )
     if len(ids) < 2:
         raise UserError(
-            f"{directory}: the masks hold no two classes, only {_some(scan.ids)}"
+            f"{directory}: the masks hold no two classes, only {listed(scan.ids)}"
             f"{' (255 is void)' if VOID in scan.ids else ''}: {cure}"
         )
     if _is_smeared(scan):
@@ -438,15 +438,10 @@ def _listed(encoding: MaskEncoding, scan: Scan) -> str:
         keys = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in labels.palette]
     else:
         keys = [str(number) for number in labels.file_ids]
-    listed = [name if name == key else f"{key} {name}" for key, name in zip(keys, labels.names)]
+    shown = [name if name == key else f"{key} {name}" for key, name in zip(keys, labels.names)]
     has_void = not encoding.colours and VOID in scan.ids and VOID not in labels.file_ids
-    return _some(listed, 12) + ("; 255 is void" if has_void else "")
+    return listed(shown, 12) + ("; 255 is void" if has_void else "")
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _some(values: Sequence, limit: int = 8) -> str:
-    shown = ", ".join(str(value) for value in values[:limit])
-    return f"{shown}, ..." if len(values) > limit else shown

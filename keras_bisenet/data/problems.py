@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_bisenet.errors import UserError
+from keras_bisenet.errors import UserError, listed
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,7 @@ class Problem:
 
     def __str__(self) -> str:
         """One line: files, message, cure."""
-        named = ", ".join(str(path) for path in self.files[:2])
-        more = f" and {len(self.files) - 2} more" if len(self.files) > 2 else ""
-        return ": ".join(part for part in (named + more, self.message, self.cure) if part)
+        return ": ".join(part for part in (listed(self.files, 2), self.message, self.cure) if part)
 
 
 def combined(problems: Iterable[Problem]) -> list[Problem]:

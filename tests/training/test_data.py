@@ -272,7 +272,7 @@ def test_a_mask_with_unknown_ids(data):
     write_mask(path, np.resize(np.array([0, 12, 200], np.uint8), SIZE))
     assert error_of(read, data) == (
         f"{path}: the mask holds ids 12, 200, which are none of the 11 classes of camvid "
-        "(ids 0, 1, 2, 3, 4, 5, 6, 7, ...; void 11, 255): relabel them, or set them to void"
+        "(ids 0, 1, 2, 3, 4, 5, 6, 7 and 3 more; void 11, 255): relabel them, or set them to void"
     )
     error = sample_error(data)
     assert error.problem.rule == "unknown-ids" and error.found == (12, 200)

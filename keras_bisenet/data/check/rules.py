@@ -16,6 +16,7 @@ from keras_bisenet.data.check.split_statistics import SplitStatistics
 from keras_bisenet.data.dataset import Dataset, Sample
 from keras_bisenet.data.problems import Problem
 from keras_bisenet.data.splits import SEQUENCE_WORDS, sequence_of
+from keras_bisenet.errors import listed
 from keras_bisenet.label_map import VOID, LabelMap
 
 Splits = dict[str, SplitStatistics]
@@ -247,9 +248,8 @@ def _issue_of_masks(rule: str, splits: Splits, keys, message, cure, labels) -> I
     for split, number in keys:
         pixels = splits[split].unknown_ids[number].pixels
         unknown = np.setdiff1d(np.flatnonzero(pixels), known)
-        shown = ", ".join(map(str, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
         share = pixels[unknown].sum() / pixels.sum()
-        details.append(f"unknown ids {shown} ({share:.2%} of the pixels)")
+        details.append(f"unknown ids {listed(unknown)} ({share:.2%} of the pixels)")
     return Issue(
         rule, "error", message, cure, tuple(s.mask for s in samples), tuple(details), samples
     )
@@ -331,8 +331,7 @@ def _log_choices(n: int, k: int) -> float:
 
 
 def _named(labels: LabelMap, class_ids: Sequence[int]) -> str:
-    shown = ", ".join(labels.names[i] for i in class_ids[:12])
-    return f"{shown} and {len(class_ids) - 12} more" if len(class_ids) > 12 else shown
+    return listed([labels.names[i] for i in class_ids], 12)
 
 
 # --- masks that say nothing ---

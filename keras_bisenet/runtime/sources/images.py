@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keras_bisenet.console import log
-from keras_bisenet.errors import UsageError, UserError
+from keras_bisenet.errors import UsageError, UserError, listed
 from keras_bisenet.imaging.reading import IMAGE_SUFFIXES, read_image
 from keras_bisenet.runtime.sources.base import Frame, Source, SourceOptions
 
@@ -53,16 +53,14 @@ def open_source(name: str, options: SourceOptions) -> Images | None:
     images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         known = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
-        cure = f": name one of the folders in it, {_listed(folders)}" if folders else ""
+        cure = f": name one of the folders in it, {listed(folders, SHOWN)}" if folders else ""
         raise UserError(f"{path}: no image in this folder ({known}){cure}")
     if folders:
         plural = "1 folder" if len(folders) == 1 else f"{len(folders)} folders"
         log.warning(
-            "%s: left out the %s in it, %s: name one for its images", path, plural, _listed(folders)
+            "%s: left out the %s in it, %s: name one for its images",
+            path,
+            plural,
+            listed(folders, SHOWN),
         )
     return Images(str(path), images, kind="folder", skipped=len(files) - len(images))
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
