@@ -118,12 +118,13 @@ def in_bytes(shares: np.ndarray) -> np.ndarray:
 
 
 def unlabelled_images(directory: Path) -> tuple[Sample, ...]:
-    """The images in a folder, or in its folder `images`, in the order of their names.
+    """The images in a folder, or in its folder `images`, in the order of their names. Those of
+    folders in it are left out, and `left_out` names these.
 
     Raises:
         UserError: When there are none.
     """
-    folder = directory / "images" if (directory / "images").is_dir() else directory
+    folder = _image_folder(directory)
     if not folder.is_dir():
         raise UserError(f"{directory}: there is no such folder")
     found = sorted(
@@ -134,6 +135,16 @@ def unlabelled_images(directory: Path) -> tuple[Sample, ...]:
     if not found:
         raise UserError(f"{folder}: no images here ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return tuple(Sample(path, path) for path in found)
+
+
+def left_out(directory: Path) -> list[str]:
+    """The folders beside the images of `unlabelled_images` that are not their soft labels'."""
+    entries = sorted(_image_folder(directory).iterdir())
+    return [e.name for e in entries if e.is_dir() and e.name[0] != "." and e.name != "soft"]
+
+
+def _image_folder(directory: Path) -> Path:
+    return directory / "images" if (directory / "images").is_dir() else directory
 
 
 def _array_name(names: Sequence[str]) -> str:

@@ -11,10 +11,11 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from keras_bisenet.console import log
 from keras_bisenet.data.dataset import Dataset
-from keras_bisenet.data.soft_labels import SoftLabels, unlabelled_images
+from keras_bisenet.data.soft_labels import SoftLabels, left_out, unlabelled_images
 from keras_bisenet.data.training_samples import Extra
-from keras_bisenet.errors import UsageError
+from keras_bisenet.errors import UsageError, listed
 from keras_bisenet.imaging.reading import read_image
 from keras_bisenet.progress import progress_bar
 from keras_bisenet.training.config import TrainingConfig
@@ -64,6 +65,8 @@ def open_sources(
         asked.append((dataset.split("train"), soft))
     if config.extra:
         samples = unlabelled_images(Path(config.extra))
+        if folders := left_out(Path(config.extra)):
+            log.warning("%s: left out the folders in it: %s", config.extra, listed(folders))
         own = Path(config.extra) / "soft"
         of_extra = SoftLabels(own if own.is_dir() else run.path / "extra-soft", num_classes)
         if not own.is_dir():

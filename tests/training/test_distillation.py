@@ -19,8 +19,11 @@ from keras_bisenet.data.tensorflow_views import random_view
 from keras_bisenet.data.training_samples import Extra
 from keras_bisenet.errors import UserError
 from keras_bisenet.label_map import VOID
+from keras_bisenet.training.config import TrainingConfig, make_config
+from keras_bisenet.training.distillation import open_sources
 from keras_bisenet.training.evaluation import KerasSegmenter
 from keras_bisenet.training.losses import cross_entropy, distillation, over_outputs
+from keras_bisenet.training.run import Run
 from keras_bisenet.training.saving import load_model
 from keras_bisenet.training.teacher import open_teacher
 
@@ -219,6 +222,18 @@ def test_extra_images_take_the_last_rows_of_the_first_epochs(streets, extra_fold
     assert len(set(seen)) == 3  # all three, before one comes again
     resumed = mixed.batches(1).as_numpy_iterator()
     np.testing.assert_array_equal(next(resumed)[0][3].tobytes(), seen[2])
+
+
+def test_folders_among_extra_images_are_named_and_left_out(tmp_path, streets, extra_folder, caplog):
+    folder = shutil.copytree(extra_folder, tmp_path / "extra")
+    for name in ("day", "night"):
+        (folder / "images" / name).mkdir()
+    options = {"dataset": "streets", "data_dir": str(streets), "size": "64x96"}
+    config = make_config(TrainingConfig, {**options, "extra": str(folder)}, "a test")
+    _, extra = open_sources(config, Run(tmp_path / "run"), load_dataset("streets", streets))
+    assert [sample.image.parent.name for sample in extra.samples] == ["images"] * 3
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert told == f"{folder}: left out the folders in it: day, night"
 
 
 # === Teachers ===
