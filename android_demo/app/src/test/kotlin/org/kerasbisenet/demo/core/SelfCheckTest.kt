@@ -57,7 +57,9 @@ class SelfCheckTest {
                 values[pixel * classes + worst] = 127
             }
         }).compare()
-        assertEquals(0.99, found.agreement, 0.002)
+        // The fast kernels, which are replayed, have not all of the reference kernels' classes.
+        val unedited = SelfCheck(golden, replay()).compare().agreement
+        assertEquals(unedited - 0.01, found.agreement, 0.002)
         assertFalse(found.passed)
     }
 
