@@ -97,8 +97,11 @@ def save(fit: Fit, camvid: Images, held_out: Images | None, out: Path) -> None:
         weights = fit.network.keras_weights()
         found |= {k: v for k, v in weights.items() if not k.startswith("booster")}
     else:
-        torch.save(fit.network.half().state_dict(), out / f"{settings['name']}.pth")
-        fit.network.float()
+        halves = {
+            name: value.half() if value.is_floating_point() else value
+            for name, value in fit.network.state_dict().items()
+        }
+        torch.save(halves, out / f"{settings['name']}.pth")
     np.savez(out / f"{settings['name']}.npz", **found)
 
 
