@@ -154,6 +154,7 @@ class Bench:
         """The processor's milliseconds for a frame, stage by stage, one after the other: the
         least of three rounds, as nothing but this is to be counted."""
         from keras_bisenet.lite.record import read_record
+        from keras_bisenet.runtime.loop import prepared_frame
         from keras_bisenet.runtime.segmenter import Answer, Segmenter, Timings
         from keras_bisenet.runtime.sinks import Style, open_sink
         from keras_bisenet.runtime.sinks.yuv import YuvOverlay
@@ -170,7 +171,7 @@ class Bench:
             with spending(spent, "decode"):
                 frames = list(source)
             with spending(spent, "letterbox"):
-                prepared = [segmenter.prepare(frame.image) for frame in frames]
+                prepared = [prepared_frame(segmenter, frame)[0] for frame in frames]
             raws = [(segmenter.invoke(array), fit) for array, fit in prepared]
             if answers:
                 raws = [(answer, fit) for answer, (_, fit) in zip(answers, prepared)]

@@ -62,11 +62,15 @@ class Fit:
             image = np.asarray(
                 Image.fromarray(image).resize((cols, rows), Image.Resampling.BILINEAR)
             )
+        return self.pad(image)
+
+    def pad(self, content: np.ndarray) -> np.ndarray:
+        """The network's input, uint8 [H, W, 3], of an image that was scaled to `content_size`."""
         if self.content_size == self.network_size:
-            return np.ascontiguousarray(image)
+            return np.ascontiguousarray(content)
         rows, cols = self.content_size
         placed = np.empty((*self.network_size, 3), np.uint8)
-        placed[:rows, :cols] = image
+        placed[:rows, :cols] = content
         placed[rows:] = placed[:rows, cols:] = 0
         return placed
 

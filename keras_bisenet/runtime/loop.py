@@ -13,6 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
+import numpy as np
+
+from keras_bisenet.imaging.letterbox import Fit
 from keras_bisenet.runtime.segmenter import Answer, Segmenter, Stopwatch, Timings
 from keras_bisenet.runtime.sinks.base import Sink
 from keras_bisenet.runtime.sources.base import Frame, Source
@@ -135,7 +138,7 @@ class _Loop:
             for frame in self._source:
                 self._statistics.count("read")
                 # A live frame may never be used, so it is made ready only when it is.
-                ready = None if self._source.live else _timed_prepare(self._segmenter, frame)
+                ready = None if self._source.live else prepared_frame(self._segmenter, frame)
                 if not self._frames.put((frame, ready)):
                     return
         finally:
@@ -144,7 +147,7 @@ class _Loop:
     def _segment(self) -> None:
         try:
             for frame, ready in self._frames:
-                (array, fit), prepare = ready or _timed_prepare(self._segmenter, frame)
+                (array, fit), prepare = ready or prepared_frame(self._segmenter, frame)
                 raw, invoke = self._segmenter.timed_invoke(array)
                 self._statistics.count("processed")
                 if not self._outputs.put((frame, raw, fit, prepare, invoke)):
@@ -168,10 +171,12 @@ class _Loop:
             self._sink.close()
 
 
-def _timed_prepare(segmenter: Segmenter, frame: Frame):
+def prepared_frame(segmenter: Segmenter, frame: Frame) -> tuple[tuple[np.ndarray, Fit], float]:
+    """The input tensor of a frame and its fit, and the milliseconds that they took."""
     with Stopwatch() as prepare:
-        prepared = segmenter.prepare(frame.image)
-    return prepared, prepare.milliseconds
+        fit = Fit.of(frame.size, segmenter.info.size)
+        array = segmenter.encode(frame.placed(fit))
+    return (array, fit), prepare.milliseconds
 
 
 class _Channel(Generic[Item]):

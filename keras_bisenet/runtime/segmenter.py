@@ -150,7 +150,11 @@ class Segmenter:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"an image is uint8 [h, w, 3], not {image.dtype} {image.shape}")
         fit = Fit.of(image.shape[:2], self.info.size)
-        return self._encode(fit.place(image)[None]), fit
+        return self.encode(fit.place(image)), fit
+
+    def encode(self, placed: np.ndarray) -> np.ndarray:
+        """The input tensor, [1, H, W, 3], of an image of its size, RGB uint8 [H, W, 3]."""
+        return self._encode(placed[None])
 
     @property
     def output_scale(self) -> float:

@@ -17,9 +17,11 @@ from tflite_tiny import NAMES, PALETTE, tiny_model
 from keras_bisenet.cli import main
 from keras_bisenet.errors import UserError
 from keras_bisenet.imaging.drawing import VideoOverlay
+from keras_bisenet.imaging.letterbox import Fit
 from keras_bisenet.label_map import VOID
 from keras_bisenet.runtime.sinks.yuv import YuvOverlay, _planes
 from keras_bisenet.runtime.sources import Frame, SourceOptions, open_source
+from keras_bisenet.runtime.sources.av import Converter, Decoded
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
@@ -400,7 +402,57 @@ def decoded_frame(image, colours) -> Frame:
     rgb.colorspace = colours
     yuv = rgb.reformat(format="yuv420p")
     yuv.colorspace, yuv.color_range = colours, 1
-    return Frame("a", yuv.to_ndarray(format="rgb24"), 0.0, 0.0, yuv)
+    return Frame("a", Decoded(yuv, 0, Converter()), 0.0, 0.0)
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+@pytest.mark.parametrize("network", [(96, 128), (90, 200), (60, 34)])
+@pytest.mark.parametrize("colours", [1, 6])
+def test_a_frame_is_fitted_as_its_image_is(turn, network, colours):
+    """By FFmpeg's scaler: the same places and colours, the same padding, up to rounding."""
+    image = textured((240, 320))
+    decoded = Decoded(decoded_frame(image, colours).picture.frame, turn, Converter())
+    image = np.rot90(image, -turn // 90)
+    assert decoded.size == image.shape[:2] == decoded.image().shape[:2]
+    fit = Fit.of(decoded.size, network)
+    found, expected = decoded.placed(fit).astype(int), fit.place(image).astype(int)
+    assert found.shape == (*network, 3)
+    rows, cols = fit.content_size
+    assert not found[rows:].any() and not found[:, cols:].any()
+    found, expected = found[2 : rows - 2, 2 : cols - 2], expected[2 : rows - 2, 2 : cols - 2]
+    off = np.abs(found - expected)
+    assert off.mean() < 0.6 and off.max() <= 4
+    # No side, and no colour, is preferred: half a pixel beside its place it would be.
+    assert np.abs((found - expected).mean(axis=(0, 1))).max() < 0.3
+    for axis in (0, 1):
+        ahead, behind = (np.roll(expected, k, axis)[1:-1, 1:-1] for k in (1, -1))
+        slope = (behind - ahead) / 2
+        beside = ((found - expected)[1:-1, 1:-1] * slope).sum() / (slope**2).sum()
+        assert abs(beside) < 0.05
+
+
+@pytest.mark.parametrize("network", [(240, 320), (300, 400), (12, 16)])
+def test_a_frame_that_need_not_shrink_is_the_images_bytes(network):
+    """And so is one too small for the scaler."""
+    frame = decoded_frame(textured((240, 320)), 1)
+    fit = Fit.of(frame.size, network)
+    np.testing.assert_array_equal(frame.placed(fit), fit.place(frame.image))
+
+
+def test_a_frame_becomes_an_image_only_where_it_is_looked_at(tmp_path, model, monkeypatch):
+    """Not for an overlay that is drawn in the video's own colours."""
+    asked = []
+    for name in ("whole", "scaled"):
+        made = getattr(Converter, name)
+        monkeypatch.setattr(
+            *(Converter, name),
+            lambda *args, name=name, made=made: asked.append(name) or made(*args),
+        )
+    source = write_video(tmp_path / "a.mp4", [0, 0.04, 0.08], size=(96, 128))
+    assert run(model, source, "-o", tmp_path / "out.mp4").exit_code == 0
+    assert asked == ["scaled"] * 3
+    assert run(model, source, "-o", tmp_path / "frames").exit_code == 0
+    assert sorted(asked) == ["scaled"] * 6 + ["whole"] * 3
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.37, 0.5, 1.0])
@@ -440,7 +492,7 @@ def test_a_video_says_what_its_colours_mean(tmp_path, model):
         video.codec_context.colorspace = video.codec_context.color_primaries = 1
         video.codec_context.color_range = 1
         for i in range(4):
-            frame = decoded_frame(scene(), 1).decoded
+            frame = decoded_frame(scene(), 1).picture.frame
             frame.pts, frame.time_base = i, Fraction(1, 25)
             file.mux(video.encode(frame))
         file.mux(video.encode(None))

@@ -32,7 +32,7 @@ class Shown:
 
     def __init__(self, number: int, frame: Frame, answer: Answer):
         self.number, self.captured = number, frame.captured
-        self.image, self.ids = frame.image, answer.class_ids
+        self.frame, self.ids = frame, answer.class_ids
         self._made: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
@@ -45,7 +45,7 @@ class Shown:
 
     def picture(self) -> bytes:
         """The camera's picture as a JPEG."""
-        return self.made("picture", lambda: _jpeg(self.image))
+        return self.made("picture", lambda: _jpeg(self.frame.image))
 
     def mask(self, palette: bytes | None) -> bytes:
         """The class ids as a PNG: grey, or with a palette of RGB colours."""
@@ -120,7 +120,7 @@ class View:
             if self._overlay is None or self._overlay.size != size:
                 style = self.style
                 self._overlay = VideoOverlay(size, style.names, style.palette, style.alpha)
-            return _jpeg(self._overlay.draw(shown.image, shown.ids))
+            return _jpeg(self._overlay.draw(shown.frame.image, shown.ids))
 
 
 def _jpeg(image: np.ndarray) -> bytes:

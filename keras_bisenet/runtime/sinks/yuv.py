@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_bisenet.imaging.drawing import LegendEntry, Palette, VideoOverlay
-from keras_bisenet.runtime.sources.av import pyav
+from keras_bisenet.runtime.sources.av import Decoded, pyav
 from keras_bisenet.runtime.sources.base import Frame
 
 SMPTE170M = 6
@@ -148,10 +148,12 @@ def take_colours(drawn: Any, picture: Any) -> None:
 
 def _decoded_yuv(frame: Frame) -> Any:
     """The frame as it was decoded, where that is yuv420p."""
-    picture = frame.decoded
-    if picture is None or picture.format.name != "yuv420p" or int(picture.color_range) == FULL:
+    decoded = frame.picture
+    if not isinstance(decoded, Decoded) or decoded.turn:
         return None
-    return picture
+    if decoded.frame.format.name != "yuv420p" or int(decoded.frame.color_range) == FULL:
+        return None
+    return decoded.frame
 
 
 class _Converter:

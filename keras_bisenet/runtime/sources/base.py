@@ -7,32 +7,64 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
 from keras_bisenet.console import log
 from keras_bisenet.errors import UserError
+from keras_bisenet.imaging.letterbox import Fit
+
+
+class Picture(Protocol):
+    """A picture that becomes RGB when it is asked for: a frame that nobody looks at need not.
+
+    Attributes:
+        size: (height, width).
+    """
+
+    size: tuple[int, int]
+
+    def image(self) -> np.ndarray:
+        """RGB uint8 [h, w, 3]."""
+
+    def placed(self, fit: Fit) -> np.ndarray:
+        """The network's input, as `fit.place` gives it of the image, up to rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """An image, and when it was.
+    """A picture, and when it was.
 
     Attributes:
         name: Its file's name, or `frame_000001`.
-        image: RGB uint8 [h, w, 3].
+        picture: RGB uint8 [h, w, 3], or a `Picture`, as of a video (`av.Decoded`).
         time: Seconds from the source's start: a video's own timestamp, or when a camera gave it.
         captured: When it arrived, by `time.monotonic()`.
-        decoded: The same picture as an `av.VideoFrame`, where it was decoded from a video and
-            not turned: a sink may draw in the video's own colours.
     """
 
     name: str
-    image: np.ndarray
+    picture: np.ndarray | Picture
     time: float
     captured: float
-    decoded: Any = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        if isinstance(self.picture, np.ndarray):
+            return self.picture.shape[0], self.picture.shape[1]
+        return self.picture.size
+
+    @property
+    def image(self) -> np.ndarray:
+        """RGB uint8 [h, w, 3]."""
+        return self.picture if isinstance(self.picture, np.ndarray) else self.picture.image()
+
+    def placed(self, fit: Fit) -> np.ndarray:
+        """The network's input, uint8 [H, W, 3]."""
+        if isinstance(self.picture, np.ndarray):
+            return fit.place(self.picture)
+        return self.picture.placed(fit)
 
 
 @dataclass(frozen=True)
@@ -103,7 +135,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 
 
 def reconnecting(
-    open_images: Callable[[], Iterator[np.ndarray]],
+    open_pictures: Callable[[], Iterator[np.ndarray | Picture]],
     name: str,
     patience: float | None,
     is_closed: Callable[[], bool],
@@ -112,7 +144,7 @@ def reconnecting(
     """The frames of a live source that is opened again, with growing pauses, when it is lost.
 
     Args:
-        open_images: Opens it and gives its images; raises a `UserError` where it is not there.
+        open_pictures: Opens it and gives what it shows; raises a `UserError` where it is not there.
         name: What the user called it.
         patience: Seconds for which it is looked for; None, for ever.
         is_closed: Whether the iteration shall end.
@@ -124,7 +156,7 @@ def reconnecting(
     start, number, lost, pause = time.monotonic(), 0, None, FIRST_PAUSE
     while not is_closed():
         try:
-            for image in open_images():
+            for picture in open_pictures():
                 if lost is not None:
                     log.info("%s: back after %.1f s", name, time.monotonic() - lost)
                     lost, pause = None, FIRST_PAUSE
@@ -132,7 +164,7 @@ def reconnecting(
                     start = time.monotonic()
                 number += 1
                 now = time.monotonic()
-                yield Frame(f"frame_{number:06d}", image, now - start, now)
+                yield Frame(f"frame_{number:06d}", picture, now - start, now)
                 if is_closed():
                     return
             reason = "it gives no more frames"

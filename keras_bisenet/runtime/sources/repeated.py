@@ -30,7 +30,7 @@ class Repeated(Source):
                 last = offset + frame.time
                 if self._closed.wait(max(0.0, start + last - time.monotonic())):
                     return
-                yield Frame(frame.name, frame.image, last, time.monotonic())
+                yield Frame(frame.name, frame.picture, last, time.monotonic())
             offset = last + 1 / (self.fps or 30.0)
 
     def close(self) -> None:
