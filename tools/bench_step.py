@@ -26,8 +26,9 @@ WORKER = "--worker"
 ARMS = {
     "the default": {},
     "in float32": {"precision": "float32"},
-    "the main head at half size": {"loss_stride": 2},
-    "boosters at full size, in float32": {"precision": "float32", "full_boosters": True},
+    "the main head meets a quarter of the labels": {"loss_stride": 2},
+    "the same in float32": {"precision": "float32", "loss_stride": 2},
+    "all heads meet all labels, in float32": {"precision": "float32", "full_boosters": True},
 }
 """What this checkout is measured with: changes to the configuration."""
 
@@ -164,7 +165,7 @@ def make_step(settings: dict, random, np):
         precision = suitable_precision()[0] if config.precision == "auto" else config.precision
         model = training_model(model, precision, config.loss_stride, config.full_boosters)
         labels = masks
-        about = f"{precision}, strides {', '.join(map(str, model.strides))}"
+        about = f"{precision}, strides {', '.join(map(str, model.label_strides))}"
     schedule = WarmupPolynomialDecay(1e-3, total_steps=1000, warmup_steps=100)
     compile_model(model, config, schedule, make_loss(class_weights=[1.0] * 11))
     return lambda: float(model.train_on_batch(images, labels, return_dict=True)["loss"]), about

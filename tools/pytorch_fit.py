@@ -427,15 +427,18 @@ def objective(outputs, strides, class_ids, shares, class_weights):
     """The sum over the heads of cross-entropy and of divergence from the soft labels: the main head
     at the image's size, boosters at their own stride."""
     total = 0.0
-    for i, (scores, stride) in enumerate(zip(outputs, strides)):
+    for i, (scores, own) in enumerate(zip(outputs, strides)):
         scores = scores.float()
-        if i == 0:
-            scores, stride = F.interpolate(scores, scale_factor=stride, mode="bilinear"), 1
-        labels = _middle(class_ids, stride)
-        total = total + F.cross_entropy(scores, labels, class_weights, ignore_index=VOID)
-        common = max(stride, SOFT_STRIDE)
+        wanted = own if i else 1
+        labels = _at_stride(class_ids, wanted)
+        total = total + F.cross_entropy(
+            _brought_to(scores, own, wanted), labels, class_weights, ignore_index=VOID
+        )
+        common = max(wanted, SOFT_STRIDE)
         total = total + divergence(
-            _middle(scores, common // stride), _middle(shares, common // SOFT_STRIDE), class_weights
+            _brought_to(scores, own, common),
+            _at_stride(shares, common // SOFT_STRIDE),
+            class_weights,
         )
     return total
 
@@ -448,9 +451,21 @@ def divergence(scores, shares, class_weights):
     return (losses * counted).sum() / counted.sum().clamp(min=1e-6)
 
 
-def _middle(pixels, stride: int):
-    """The pixel in the middle of each block."""
-    return pixels[..., stride // 2 :: stride, stride // 2 :: stride] if stride > 1 else pixels
+def _brought_to(scores, own: int, wanted: int):
+    """Scores interpolated at the middles of blocks of another stride."""
+    return (
+        scores
+        if own == wanted
+        else F.interpolate(scores, scale_factor=own / wanted, mode="bilinear")
+    )
+
+
+def _at_stride(pixels, stride: int):
+    """See `keras_bisenet.training.strides`."""
+    for axis in (-2, -1) if stride > 1 else ():
+        block = torch.arange(pixels.shape[axis] // stride, device=pixels.device)
+        pixels = pixels.index_select(axis, block * stride + stride // 2 - 1 + block % 2)
+    return pixels
 
 
 # === Teachers' answers ===

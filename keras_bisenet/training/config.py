@@ -154,15 +154,15 @@ class TrainingConfig:
     extra_until: float = option(1.0, "Share of the epochs that have them.", within=SHARE)
 
     # --- the step ---
-    # What makes it fast and cost nothing in a comparison (docs/training.md). A main head at a
-    # stride did cost, and is a choice.
+    # What makes it fast and cost nothing in a comparison (docs/training.md). For the main head to
+    # meet fewer labels cost little, but more than the time is worth: it is a choice.
     precision: str = option(
         "auto",
         "auto: mixed_bfloat16 where the CPU has it.",
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
     loss_stride: int = option(
-        1, "Stride of the main head's logits that meet the labels.", choices=(1, 2, 4, 8)
+        1, "The main head meets one label of so many, each way.", choices=(1, 2, 4, 8)
     )
     full_boosters: bool = rest(False, "Boosters' logits meet the labels at the image's size.")
     resident: bool = option(

@@ -15,6 +15,7 @@ import keras
 from keras import ops
 
 from keras_bisenet.label_map import VOID
+from keras_bisenet.training.strides import at_stride, enlarged
 
 
 def make_loss(
@@ -57,35 +58,44 @@ def make_loss(
 def over_outputs(
     loss: Callable,
     strides: Sequence[int],
+    label_strides: Sequence[int] | None = None,
     soft_loss: Callable | None = None,
     soft_stride: int = 1,
 ) -> Callable:
-    """The sum of a loss over a network's outputs, each against the labels at its stride.
+    """The sum of a loss over a network's outputs, each at the pixels where it meets the labels.
 
     Args:
         loss: From class ids and logits to a scalar.
         strides: A pixel of each output stands for so many of the labels, in height and in width.
+        label_strides: Each output meets one label of so many, in height and in width, enlarged
+            where its own stride is larger; None, `strides`.
         soft_loss: From shares and logits to a scalar, added; None where there are no soft labels.
-        soft_stride: int. The stride of the shares.
+        soft_stride: int. The stride of the shares; an output meets them at this one or a larger.
 
     Returns:
         A function of labels, as the pipeline gives them, and the list of outputs.
     """
 
     def objective(labels, outputs):
-        if soft_loss is None:
-            return sum(
-                loss(at_stride(labels, stride), logits) for logits, stride in zip(outputs, strides)
-            )
+        class_ids = labels if soft_loss is None else labels["class_ids"]
         total = 0.0
-        for logits, stride in zip(outputs, strides):
-            total = total + loss(at_stride(labels["class_ids"], stride), logits)
-            common = max(stride, soft_stride)
-            shares = at_stride(labels["shares"], common // soft_stride)
-            total = total + soft_loss(shares, at_stride(logits, common // stride))
+        for logits, own, wanted in zip(outputs, strides, label_strides or strides):
+            met = logits if own == wanted else enlarged(logits, own, wanted)
+            total = total + loss(at_stride(class_ids, wanted), met)
+            if soft_loss is not None:
+                common = max(wanted, soft_stride)
+                shares = at_stride(labels["shares"], common // soft_stride)
+                total = total + soft_loss(shares, _brought_to(logits, own, common))
         return total
 
     return objective
+
+
+def _brought_to(logits, own: int, wanted: int):
+    """Logits at a stride, enlarged or thinned out."""
+    if own % wanted:
+        return at_stride(enlarged(logits, own), wanted)
+    return enlarged(logits, own // wanted)
 
 
 def distillation(
@@ -124,13 +134,6 @@ def distillation(
         return weight * temperature**2 * _weighted_mean(losses, counted)
 
     return divergence
-
-
-def at_stride(pixels, stride: int):
-    """The pixel in the middle of each `stride` x `stride` block: `[batch, height, width, ...]`."""
-    if stride == 1:
-        return pixels
-    return pixels[:, stride // 2 :: stride, stride // 2 :: stride]
 
 
 def cross_entropy(class_ids, logits):

@@ -34,10 +34,12 @@ class TrainingModel(keras.Model):
 
     Attributes:
         strides: A pixel of each output stands for so many of the image, in height and in width.
+        label_strides: Each output meets one label of so many, in height and in width.
         objective: From labels, as the pipeline gives them, and the outputs to a scalar.
     """
 
     strides: tuple[int, ...]
+    label_strides: tuple[int, ...]
     objective: Callable
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -51,24 +53,21 @@ def training_model(
 
     Args:
         plain: A float32 model of Keras 3 with one output, or one and boosters'. An output that
-            ends in an upsampling layer without weights may be cut short; another is left alone.
+            ends in an upsampling layer without weights is cut before it; another is left alone.
         precision: Name of the dtype policy in which layers compute.
-        loss_stride: int. Logits of the first output are enlarged to this stride and no further.
-        full_boosters: bool. Whether those of the others are enlarged as in `plain`, rather than
-            not at all.
+        loss_stride: int. The first output meets one label of so many, in height and in width.
+        full_boosters: bool. Whether the others meet all labels, as in `plain`, rather than one for
+            each of their pixels.
 
     Returns:
         A model with `plain`'s weights, and its layers' names.
     """
     copy = keras.models.clone_model(plain, clone_function=_layer_of(precision))
-    outputs, strides = [], []
-    for i, name in enumerate(plain.output_names):
-        wanted = loss_stride if i == 0 else 1 if full_boosters else None
-        output, stride = _shortened(copy.get_layer(name), wanted)
-        outputs.append(output)
-        strides.append(stride)
-    model = TrainingModel(copy.inputs[0], outputs, name=plain.name)
-    model.strides = tuple(strides)
+    heads = [_without_upsampling(copy.get_layer(name)) for name in plain.output_names]
+    model = TrainingModel(copy.inputs[0], [output for output, _ in heads], name=plain.name)
+    model.strides = tuple(stride for _, stride in heads)
+    boosters = [1 if full_boosters else stride for stride in model.strides[1:]]
+    model.label_strides = (_met(model.strides[0], loss_stride), *boosters)
     copy_weights(plain, model)
     return model
 
@@ -87,18 +86,19 @@ def _layer_of(precision: str) -> Callable:
     return clone
 
 
-def _shortened(last, wanted: int | None):
-    """The output that `last` ends, enlarged to a wanted stride or not at all, and its stride."""
-    is_plain = isinstance(last, keras.layers.UpSampling2D) and last.size[0] == last.size[1]
-    if not is_plain:
-        return last.output, 1
-    factor = last.size[0]
-    if wanted is None or factor <= wanted:
-        return last.input, factor
-    stride = 1 if factor % wanted else wanted
-    # The scores that decide between classes are compared in float32.
-    config = {**last.get_config(), "size": factor // stride, "dtype": "float32"}
-    return keras.layers.UpSampling2D.from_config(config)(last.input), stride
+def _without_upsampling(last):
+    """The output that `last` ends, before it is enlarged by interpolation, and its stride."""
+    is_interpolation = (
+        isinstance(last, keras.layers.UpSampling2D)
+        and last.interpolation == "bilinear"
+        and last.size[0] == last.size[1]
+    )
+    return (last.input, last.size[0]) if is_interpolation else (last.output, 1)
+
+
+def _met(stride: int, wanted: int) -> int:
+    """The stride at which an output meets the labels, where `wanted` is asked of it."""
+    return min(stride, wanted) if stride % wanted == 0 or wanted > stride else 1
 
 
 def _has_fused_kernel(layer) -> bool:

@@ -77,8 +77,10 @@ def _train(config: TrainingConfig, run: Run) -> list[dict[str, float]]:
     if config.resident:
         check_resident()
     dataset = run.load_dataset(config)
-    # A teacher answers on one device, before the batches are shared.
-    soft, extra = open_sources(config, run, dataset)
+    # A teacher answers on one device, before the batches are shared. What is drawn to open it must
+    # not be missing from the initial weights of a run that goes on and has its answers already.
+    with keras_settings(config.seed):
+        soft, extra = open_sources(config, run, dataset)
     use_all_devices(config.batch_size)
     pipeline = open_pipeline(
         dataset,
@@ -236,6 +238,6 @@ def compile_model(model, config: TrainingConfig, schedule, loss, soft_loss=None)
         accumulate=config.accumulate,
         trainable_variables=model.trainable_variables,
     )
-    model.objective = over_outputs(loss, model.strides, soft_loss, SOFT_STRIDE)
+    model.objective = over_outputs(loss, model.strides, model.label_strides, soft_loss, SOFT_STRIDE)
     model.compile(optimizer=optimizer)
     model.optimizer.build(model.trainable_variables)

@@ -63,15 +63,32 @@ def test_class_weights_count_in_proportion_to_the_shares():
 
 
 def test_hard_and_soft_labels_meet_every_output_at_its_stride():
-    ids = np.full((1, 8, 8), VOID, np.int32)
-    shares = np.zeros((1, 2, 2, 2), np.float32)
+    ids = np.full((1, 16, 16), VOID, np.int32)
+    shares = np.zeros((1, 4, 4, 2), np.float32)
     shares[..., 0] = 1
-    outputs = [np.zeros((1, 8 // stride, 8 // stride, 2), np.float32) for stride in (2, 8)]
-    objective = over_outputs(cross_entropy, (2, 8), distillation(), SOFT_STRIDE)
+    outputs = [np.zeros((1, 16 // stride, 16 // stride, 2), np.float32) for stride in (8, 8, 1)]
+    objective = over_outputs(cross_entropy, (8, 8, 1), (2, 8, 1), distillation(), SOFT_STRIDE)
     labels = {"class_ids": ids, "shares": shares}
-    assert float(objective(labels, outputs)) == pytest.approx(2 * np.log(2), rel=1e-6)
+    assert float(objective(labels, outputs)) == pytest.approx(3 * np.log(2), rel=1e-6)
     ids[:] = 1
-    assert float(objective(labels, outputs)) == pytest.approx(4 * np.log(2), rel=1e-6)
+    assert float(objective(labels, outputs)) == pytest.approx(6 * np.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize(("own", "wanted"), [(8, 1), (8, 2), (8, 8), (1, 1)])
+def test_soft_labels_pull_to_no_side(own, wanted):
+    """Symmetric shares of a symmetric answer have a symmetric gradient."""
+    ids = np.full((1, 64, 64), VOID, np.int32)
+    shares = np.zeros((1, 16, 16, 2), np.float32)
+    shares[:, :, 6:10, 1] = 1
+    shares[..., 0] = 1 - shares[..., 1]
+    objective = over_outputs(cross_entropy, (own,), (wanted,), distillation(), SOFT_STRIDE)
+    logits = tf.zeros((1, 64 // own, 64 // own, 2))
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = objective({"class_ids": ids, "shares": shares}, [logits])
+    slopes = tape.gradient(loss, logits).numpy()[0, :, :, 1].sum(axis=0)
+    np.testing.assert_allclose(slopes, slopes[::-1], atol=1e-7)
+    assert slopes.min() < -1e-3
 
 
 # === Views ===

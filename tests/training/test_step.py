@@ -8,8 +8,9 @@ import pytest
 
 from keras_bisenet.models import build_model
 from keras_bisenet.models.deployment import copy_weights
-from keras_bisenet.training.losses import at_stride, cross_entropy, over_outputs
+from keras_bisenet.training.losses import cross_entropy, over_outputs
 from keras_bisenet.training.step import FusedBatchNormalization, training_model
+from keras_bisenet.training.strides import at_stride, enlarged
 
 OPTIONS = {"alpha": 0.125, "head_width": 8, "boosters": True}
 
@@ -36,20 +37,23 @@ def whole(plain):
     return training_model(plain, full_boosters=True)
 
 
-def test_heads_are_enlarged_no_further_than_need_be(plain, fast, whole):
-    assert fast.strides == (2, 4, 8, 16, 32)
-    assert [output.shape[1:] for output in fast.outputs] == [
-        (64 // stride, 96 // stride, 11) for stride in fast.strides
-    ]
-    assert whole.strides == (1, 1, 1, 1, 1)
-    assert [output.shape for output in whole.outputs] == [output.shape for output in plain.outputs]
-    assert training_model(plain, loss_stride=8).strides == (8, 4, 8, 16, 32)
-    assert training_model(plain).strides == (1, 4, 8, 16, 32)
+def test_heads_meet_as_many_labels_as_they_are_asked_to(plain, fast, whole):
+    for model in (fast, whole):
+        assert model.strides == (8, 4, 8, 16, 32)
+        assert [output.shape[1:] for output in model.outputs] == [
+            (64 // stride, 96 // stride, 11) for stride in model.strides
+        ]
+    assert fast.label_strides == (2, 4, 8, 16, 32)
+    assert whole.label_strides == (1, 1, 1, 1, 1)
+    assert training_model(plain, loss_stride=8).label_strides == (8, 4, 8, 16, 32)
+    assert training_model(plain).label_strides == (1, 4, 8, 16, 32)
 
 
-def test_upsampling_that_learns_is_left_alone():
-    plain = build_model("bisenetv2", 11, (64, 96, 3), upsampling="transposed", **OPTIONS)
-    assert training_model(plain, loss_stride=2).strides == (1, 1, 1, 1, 1)
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
+def test_what_enlarges_otherwise_is_left_alone(upsampling):
+    plain = build_model("bisenetv2", 11, (64, 96, 3), upsampling=upsampling, **OPTIONS)
+    model = training_model(plain, loss_stride=2)
+    assert model.strides == model.label_strides == (1, 1, 1, 1, 1)
 
 
 def test_the_input_is_one_tensor_and_no_list_of_one(plain, fast):
@@ -70,11 +74,9 @@ def test_weights_keep_their_names(plain, fast, whole):
 def test_small_logits_are_the_plain_graphs(plain, fast, batch):
     """What the heads compute before they enlarge it."""
     ours = fast.predict_on_batch(batch[0])
-    for stride, logits, name in zip(fast.strides, ours, plain.output_names):
+    for logits, name in zip(ours, plain.output_names):
         last = plain.get_layer(name)
         own = keras.Model(plain.input, last.input).predict_on_batch(batch[0])
-        if stride == 2:
-            own = keras.layers.UpSampling2D(4, interpolation="bilinear")(own)
         np.testing.assert_allclose(logits, own, rtol=1e-5, atol=1e-6)
 
 
@@ -86,7 +88,7 @@ def test_a_step_at_full_stride_is_the_plain_graphs(plain, whole, batch):
     assert len(fused) == sum(
         isinstance(layer, keras.layers.BatchNormalization) for layer in plain.layers
     )
-    ours.objective = over_outputs(cross_entropy, ours.strides)
+    ours.objective = over_outputs(cross_entropy, ours.strides, ours.label_strides)
     ours.compile(keras.optimizers.SGD(0.1))
     theirs.compile(keras.optimizers.SGD(0.1), loss=[cross_entropy] * 5)
     images, masks = batch
@@ -133,15 +135,50 @@ def test_bfloat16_is_in_the_layers_alone(plain, fast, batch):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_labels_at_a_stride_are_those_of_the_middle():
-    labels = np.arange(36).reshape(1, 6, 6)
-    assert at_stride(labels, 1).tolist() == labels.tolist()
-    assert at_stride(labels, 2).tolist() == [[[7, 9, 11], [19, 21, 23], [31, 33, 35]]]
-    assert at_stride(labels[:, :4, :4], 4).tolist() == [[[14]]]
+def test_labels_at_a_stride_are_those_beside_the_middle_in_turns():
+    labels = np.arange(64).reshape(1, 8, 8)
+    assert np.asarray(at_stride(labels, 1)).tolist() == labels.tolist()
+    rows = columns = [0, 3, 4, 7]
+    np.testing.assert_array_equal(at_stride(labels, 2)[0], labels[0][rows][:, columns])
+    assert np.asarray(at_stride(labels, 4)).tolist() == [[[9, 14], [49, 54]]]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4, 8, 16, 32])
+def test_no_stride_prefers_a_side(stride):
+    """The chosen pixels' mean place is the middle of the image, in both directions."""
+    rows, columns = np.mgrid[:64, :128][:, None].astype(np.float32)
+    assert np.mean(at_stride(rows, stride)) == 31.5
+    assert np.mean(at_stride(columns, stride)) == 63.5
+
+
+@pytest.mark.parametrize(("factor", "stride"), [(8, 1), (8, 2), (8, 4), (4, 2), (1, 2), (3, 1)])
+def test_enlarged_logits_are_interpolated_at_the_labels(factor, stride):
+    logits = np.random.default_rng(0).normal(size=(2, 4, 6, 5)).astype(np.float32)
+    large = keras.layers.UpSampling2D(factor, interpolation="bilinear")(logits)
+    np.testing.assert_allclose(
+        enlarged(logits, factor, stride), at_stride(large, stride), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_logits_that_are_right_at_every_pixel_are_best_at_every_stride():
+    """A ramp whose label changes at half of its width: no half pixel beside it costs less."""
+    width = 64
+    ids = np.broadcast_to(np.arange(width) >= width // 2, (1, width, width)).astype(np.int32)
+    cells = np.arange(width // 8) * 8 + 3.5
+
+    def loss(stride, beside):
+        slope = np.clip((cells - (width - 1) / 2 - beside) / 4, -2, 2)
+        ramp = np.broadcast_to(slope, (1, width // 8, width // 8))
+        logits = np.stack([-ramp, ramp], axis=-1).astype(np.float32)
+        return float(over_outputs(cross_entropy, (8,), (stride,))(ids, [logits]))
+
+    for stride in (1, 2, 4, 8):
+        assert loss(stride, 0) < min(loss(stride, -0.5), loss(stride, 0.5))
+        assert loss(stride, -0.5) == pytest.approx(loss(stride, 0.5), rel=1e-5)
 
 
 def test_the_objective_is_the_sum_over_outputs():
-    ids = np.array([[[0, 0], [0, 1]]])
+    ids = np.array([[[1, 0], [0, 0]]])
     full = np.zeros((1, 2, 2, 2), np.float32)
     small = np.array([[[[0.0, np.log(3)]]]], np.float32)  # class 1 has three quarters
     objective = over_outputs(cross_entropy, (1, 2))

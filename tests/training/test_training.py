@@ -306,6 +306,21 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(interrupted, run):
     assert [path.name for path in resumed.checkpoints.glob("[!.]*")] == [name]
 
 
+def test_a_run_that_has_its_teachers_answers_starts_from_the_same_weights(tmp_path, config, run):
+    """As after a death between the teacher's last answer and the first epoch's end. To open a
+    teacher draws random numbers, which went missing from the network's initial weights."""
+    resumed = Run(tmp_path / "run")
+    resumed.path.mkdir()
+    for name in ("config.yaml", "label_map.json"):
+        shutil.copy(run.path / name, resumed.path)
+    for name in ("soft", "extra-soft"):
+        shutil.copytree(run.path / name, resumed.path / name)
+    keras.utils.clear_session()
+    result = CliRunner().invoke(main, ["train", "--run", str(resumed.path), "--resume"])
+    assert result.exit_code == 0, result.output
+    assert reproducible(resumed.read_metrics()) == reproducible(run.read_metrics())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_a_run_killed_at_any_moment_goes_on(tmp_path, config, run, seed):
