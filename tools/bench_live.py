@@ -4,10 +4,9 @@
     python tools/bench_live.py --only soak --soak 3600 --csv soak.csv
 
 The network's place takes the stand-in for an Edge TPU (`tests/device/standin_delegate.c`), which
-takes 40 ms for each frame and no CPU. So the rest of the loop is what is measured: end to end as
-a share of the network's own rate, the CPU's milliseconds beside the network, peak memory, how
-old a picture is for clients of many kinds, and whether anything grows. Needs a C compiler and
-the extra `video`.
+takes 40 ms for each frame and next to no CPU. So the rest of the loop is what is measured: end to
+end as a share of the network's own rate, the CPU's milliseconds, peak memory, how old a picture is
+for clients of many kinds, and whether anything grows. Needs a C compiler and the extra `video`.
 
 What there is to see is one of two scenes, for a network of 384x480:
 
@@ -128,7 +127,8 @@ class Bench:
         """`run` from a video file to a video file.
 
         The processor's time is that of two seconds, in the median and at the least: other work
-        makes each millisecond do less. Neither what the start costs is in it, nor the end.
+        makes each millisecond do less. Neither what the start costs is in it, nor the end. What
+        inferences take of it is measured for itself, right behind.
         """
         samples, said = self.run(size, frames)
         share = re.search(r"(\S+) a second end to end, (\d+)%", said)
@@ -146,9 +146,27 @@ class Bench:
             "share_of_the_network": int(share[2]) / 100,
             "cpu_ms_per_frame": round(float(np.median(spans)), 1),
             "least_cpu_ms_per_frame": round(min(spans), 1),
+            "cpu_ms_per_inference": round(self.inference(), 2),
             "peak_mb": round(max(memory)),
             "growth_mb_in_the_second_half": round(middle[-1] - middle[0], 1),
         }
+
+    def inference(self) -> float:
+        """The processor's milliseconds for an inference: the tensors' way there and back, the
+        runtime, and what the stand-in does beside waiting."""
+        program = (
+            "import sys, time\n"
+            "import numpy as np\n"
+            "from keras_bisenet.runtime.segmenter import Segmenter\n"
+            "segmenter = Segmenter(sys.argv[1], delegate='edgetpu')\n"
+            "array = np.zeros((1, *segmenter.info.size, 3), segmenter.info.input_dtype)\n"
+            "segmenter.invoke(array)\n"
+            "start = time.process_time()\n"
+            "for _ in range(100): segmenter.invoke(array)\n"
+            "print(10 * (time.process_time() - start))\n"
+        )
+        command = [sys.executable, "-c", program, self.model]
+        return float(subprocess.check_output(command, env=self.environment, text=True))
 
     def stages(self, size: tuple[int, int]) -> dict:
         """The processor's milliseconds for a frame, stage by stage, one after the other: the

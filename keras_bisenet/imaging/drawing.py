@@ -133,6 +133,10 @@ def overlay_with_legend(
     return _stack([picture, strip])
 
 
+LEGEND_SECONDS = 0.2
+"""How long a video's legend stays as it is."""
+
+
 class LegendEntry(NamedTuple):
     """A class at its place in a video's legend.
 
@@ -156,8 +160,8 @@ class VideoOverlay:
     """Overlays with a legend at video speed: of one size, every class at a place of its own.
 
     A class takes a free place in the legend when it is first seen, and keeps it; when all are
-    taken, it takes that of the class that has not been seen for longest. So nothing jumps from
-    frame to frame but the shares.
+    taken, it takes that of the class that has not been seen for longest. So nothing jumps but the
+    shares.
 
     Args:
         size: (height, width) of the frames.
@@ -198,25 +202,36 @@ class VideoOverlay:
         self._shown: list[str | None] = [None] * len(self._places)
         self._class_at: list[int | None] = [None] * len(self._places)
         self._seen_at = [-1] * len(self._places)
-        self._number = 0
+        self._number, self._drawn_at = 0, -np.inf
         # Encoders want even sides.
         shape = (height + rows * line + margin, max(width, margin + columns * self._cell[1]))
         self.canvas = np.empty((*(side + side % 2 for side in shape), 3), np.uint8)
         self.canvas[:] = BACKGROUND
         self._draw_entry = functools.lru_cache(maxsize=128)(self._entry)
 
-    def draw(self, image: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """The picture, RGB, until the next call: the array is used again."""
+    def draw(self, image: np.ndarray, ids: np.ndarray, time: float | None = None) -> np.ndarray:
+        """The picture, RGB, until the next call: the array is used again.
+
+        Args:
+            image: The frame, RGB uint8 [height, width, 3].
+            ids: Its class ids, uint8 [height, width].
+            time: When it is shown, in seconds. With it the legend's shares change a few times a
+                second, and not with every frame: then they can be read.
+        """
         height, width = ids.shape
         self.canvas[:height, :width] = overlay(image, ids, self._palette, self._alpha)
-        self.draw_legend(np.ascontiguousarray(ids[::2, ::2]))
+        self.draw_legend(np.ascontiguousarray(ids[::2, ::2]), time)
         return self.canvas
 
-    def draw_legend(self, ids: np.ndarray) -> list[LegendEntry]:
-        """Brings the canvas' legend up to date, and tells what is new in it.
+    def draw_legend(self, ids: np.ndarray, time: float | None = None) -> list[LegendEntry]:
+        """Brings the canvas' legend up to date, where it is time, and tells what is new in it.
 
         Every second row and column of the class ids will do: it is shares that are shown.
         """
+        if time is not None:
+            if 0 <= time - self._drawn_at < LEGEND_SECONDS:
+                return []
+            self._drawn_at = time
         changes, shares = [], dict(class_shares(ids))
         self._number += 1
         self._take_places(shares)

@@ -211,7 +211,7 @@ def _interpolate(
 ) -> None:
     """Writes the winners into the blocks `mixed`, flat indices, whose cells' winners differ."""
     count = logits.shape[-1]
-    values = logits.reshape(-1, count).astype(np.float32)
+    values = logits.reshape(-1, count).T.astype(np.float32, order="C")
     # More than rounding can make of values of this size, and far less than a step of 8 bits.
     margin = np.float32(1e-5) * np.abs(values).max()
     at_once = max(1, GRID_VALUES // count)
@@ -223,13 +223,16 @@ def _interpolate(
             for y in (rows.low, rows.high)
             for x in (cols.low, cols.high)
         ]
-        corners = np.stack([values.take(cell, axis=0) for cell in cells])
+        corners = np.stack([values.take(cell, axis=1) for cell in cells])
         can_win = _candidates(corners, [winners.take(cell) for cell in cells], margin)
         # Those with most candidates first: who has another one is then always a slice.
-        order = np.argsort(-np.count_nonzero(can_win, axis=1), kind="stable")
-        which, classes = np.nonzero(can_win[order])
+        order = np.argsort(-np.count_nonzero(can_win, axis=0), kind="stable")
+        which, classes = np.nonzero(can_win.T[order])
+        in_corners = classes * len(order) + order.take(which)
         candidates = _Candidates(
-            corners[:, order[which], classes], classes.astype(np.uint8), np.bincount(which)
+            corners.reshape(4, -1).take(in_corners, axis=1),
+            classes.astype(np.uint8),
+            np.bincount(which),
         )
         down = rows.weight.take(row[order], axis=0)
         across = cols.weight.take(col[order], axis=0)
@@ -237,17 +240,18 @@ def _interpolate(
 
 
 def _candidates(corners: np.ndarray, winners: list[np.ndarray], margin: np.float32) -> np.ndarray:
-    """Which classes can win somewhere between four cells: [n, N], from [4, n, N].
+    """Which classes can win somewhere between four cells: [N, n], from [4, N, n].
 
     One that lies below another one in all four cells does so everywhere between them, and so does
     one that lies below a mean of others: below one of those it is then, wherever that may be.
     """
-    every = np.arange(corners.shape[1])
-    rivals = [corners[:, every, winner] for winner in winners]
+    count = corners.shape[2]
+    each, flat = np.arange(count), corners.reshape(4, -1)
+    rivals = [flat.take(winner * np.intp(count) + each, axis=1) for winner in winners]
     rivals.append(sum(rivals) / np.float32(4))
     cannot = np.zeros(corners.shape[1:], bool)
     for rival in rivals:
-        cannot |= (corners < (rival - margin)[:, :, None]).all(axis=0)
+        cannot |= (corners < (rival - margin)[:, None]).all(axis=0)
     return ~cannot
 
 

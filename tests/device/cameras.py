@@ -82,17 +82,70 @@ def http_camera(fps: float = 30, size: tuple[int, int] = (48, 64)) -> Iterator[C
         def log_message(self, *_) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with served(Handler) as address:
+        camera.address = f"{address}/video"
+        try:
+            yield camera
+        finally:
+            camera.broken.set()
+
+
+@contextlib.contextmanager
+def h264_camera(count: int, size: tuple[int, int] = (96, 128)) -> Iterator[str]:
+    """Yields the address of a camera that sends so many numbered pictures as H.264, without any
+    that wait for later ones, and then is silent."""
+    is_over = threading.Event()
+    content = h264(count, size)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "video/mp2t")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(content)
+                is_over.wait()
+
+        def log_message(self, *_) -> None:
+            pass
+
+    with served(Handler) as address:
+        try:
+            yield f"{address}/video.ts"
+        finally:
+            is_over.set()
+
+
+@contextlib.contextmanager
+def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Yields the address of a server whose requests the handler answers."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    camera.address = f"http://127.0.0.1:{server.server_port}/video"
     thread = threading.Thread(
         target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
     )
     thread.start()
     try:
-        yield camera
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        camera.broken.set()
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def h264(count: int, size: tuple[int, int]) -> bytes:
+    """Numbered pictures in an MPEG transport stream, 30 a second."""
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="mpegts") as container:
+        options = {"preset": "ultrafast", "tune": "zerolatency", "g": "10"}
+        stream = container.add_stream("libx264", rate=30, options=options)
+        stream.height, stream.width = size
+        stream.pix_fmt = "yuv420p"
+        for number in range(count):
+            picture = av.VideoFrame.from_ndarray(numbered(number, size), format="rgb24")
+            picture.pts = number
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return file.getvalue()

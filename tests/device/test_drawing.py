@@ -181,6 +181,17 @@ def test_a_videos_legend_keeps_its_places():
     assert sorted(places) == [0, 1, 2, 3, 4] and len(set.union(*places.values())) == 5
 
 
+def test_a_videos_shares_can_be_read():
+    """They stay for a fifth of a second, but not where a video begins again."""
+    overlay_of = VideoOverlay((100, 400), VIDEO_NAMES, VIDEO_PALETTE, 0.3)
+    image = np.zeros((100, 400, 3), np.uint8)
+    legends = []
+    for i, time in enumerate((0.0, 0.04, 0.16, 0.2, 0.36, 0.44, 0.0, 0.1)):
+        legends.append(overlay_of.draw(image, video_ids(50 - i, 50 + i), time)[100:].copy())
+    changed = [i for i in range(1, 8) if (legends[i] != legends[i - 1]).any()]
+    assert changed == [3, 5, 6]
+
+
 def test_a_full_legend_gives_a_place_that_is_free_for_longest():
     names = [f"a name of some length {i}" for i in range(5)]
     overlay_of = VideoOverlay((100, 400), names, VIDEO_PALETTE, 0.3, rows=2)

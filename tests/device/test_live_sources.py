@@ -15,7 +15,7 @@ import types
 
 import numpy as np
 import pytest
-from cameras import http_camera, jpeg, number_of, numbered
+from cameras import h264_camera, http_camera, jpeg, number_of, numbered
 from tflite_tiny import tiny_model
 
 from keras_bisenet.errors import UserError
@@ -317,6 +317,25 @@ def test_a_camera_is_shown_as_it_is_now_and_recorded_at_its_own_pace(tmp_path, m
     else:
         machine_in_time()
     assert np.median(lags[5:]) <= 9 and np.median(lags[-10:]) <= np.median(lags[5:15]) + 3
+
+
+def test_no_picture_of_a_stream_waits_in_the_decoder():
+    """Threads that had a frame each kept as many from who watches: 2 here, 4 on a Pi."""
+    pytest.importorskip("av")
+    count, numbers = 200, []
+    with h264_camera(count) as address:
+        source = open_source(address)
+        assert source.live
+
+        def watch():
+            for frame in source:
+                numbers.append(number_of(frame.image))
+
+        threading.Thread(target=watch, daemon=True).start()
+        # A picture ends where the next begins, in the transport stream and in H.264. (After ten
+        # seconds of silence the stream is given up, and the decoder gives what it has.)
+        assert comes_true(lambda: numbers and numbers[-1] == count - 3, 8), numbers[-1:]
+        source.close()
 
 
 def test_a_lost_camera_is_found_again_and_both_are_said(quick_pauses, caplog):

@@ -1,5 +1,6 @@
 """Videos through `keras-bisenet run`: their times, sound, turn and kind, and how they end."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -405,6 +407,29 @@ def decoded_frame(image, colours) -> Frame:
     return Frame("a", Decoded(yuv, 0, Converter()), 0.0, 0.0)
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc")
+def test_a_small_video_needs_no_thread_of_ffmpegs(tmp_path):
+    """Waking them costs more than they do: a quarter of the encoding, each entry of a legend."""
+    from keras_bisenet.runtime.segmenter import Answer, Timings
+    from keras_bisenet.runtime.sinks import Style, open_sink
+
+    def threads() -> set[str]:
+        return set(os.listdir("/proc/self/task"))
+
+    write_video(tmp_path / "in.mp4", range(0, 400, 40))
+    before = threads()
+    source = open_source(tmp_path / "in.mp4")
+    sink = open_sink(str(tmp_path / "out.mp4"), source, Style(NAMES, PALETTE))
+    seen = set()
+    for number, frame in enumerate(source):
+        ids = np.full(frame.size, number % 2, np.uint8)
+        frame.placed(Fit.of(frame.size, (32, 48)))
+        sink.write(frame, Answer(ids, Timings(0, 0, 0)))
+        seen |= threads() - before
+    sink.close()
+    assert number == 9 and not seen
+
+
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
 @pytest.mark.parametrize("network", [(96, 128), (90, 200), (60, 34)])
 @pytest.mark.parametrize("colours", [1, 6])
@@ -466,7 +491,8 @@ def test_drawn_in_yuv_it_is_the_same_picture(alpha, colours):
     names, palette = (*NAMES, "unused"), (*PALETTE, (1, 2, 3))
     in_yuv = YuvOverlay(size, names, palette, alpha)
     in_rgb = VideoOverlay(size, names, palette, alpha)
-    for shift in (0, 1, 2):  # the legend changes as well
+    for shift in (0, 1, 2):
+        frame = dataclasses.replace(frame, time=float(shift))  # the legend changes as well
         ids = np.roll(striped_ids(size), 48 * shift, axis=1)
         ids[:, 72:] = np.where(shift, ids[:, 72:], 0)
         drawn = in_yuv.draw(frame, ids)

@@ -48,6 +48,9 @@ EVEN = (".avi", ".mpg", ".mpeg")
 CLOCK = Fraction(1, 90_000)
 """Seconds that a timestamp counts in, elsewhere."""
 
+ONE_THREAD = 1 << 19
+"""Pixels of a picture up to which one thread encodes it, as several cost a quarter more."""
+
 DEFAULT_RATE = 30.0
 MPEG_RATES = (24.0, 25.0, 30.0, 50.0, 60.0)
 """The rates that MPEG-1 and MPEG-2 know."""
@@ -122,7 +125,7 @@ class Video:
             self._overlay = kind(self._size, style.names, style.palette, style.alpha)
         if isinstance(self._overlay, YuvOverlay):
             return self._overlay.draw(frame, answer.class_ids)
-        return self._overlay.draw(frame.image, answer.class_ids)
+        return self._overlay.draw(frame.image, answer.class_ids, frame.time)
 
     def _end_or_refuse(self, frame: Frame) -> None:
         """A source may come back from a loss, or go on, in another size."""
@@ -186,19 +189,21 @@ class _AvWriter:
         self._path = path
         suffix = path.suffix.lower()
         codec, options, _ = CODECS[suffix]
+        is_rgb = isinstance(first, np.ndarray)
+        size = first.shape[:2] if is_rgb else (first.height, first.width)
         rate = Fraction(_rate(suffix, fps)).limit_denominator(1001)
         self._step: Fraction | None = 1 / rate if suffix in EVEN else None
         try:
             # With its index at the start, a browser plays it before it has all of it.
             container = {"movflags": "+faststart"} if suffix in (".mp4", ".mov", ".m4v") else {}
             self._file = av.open(str(temporary), "w", options=container)
+            if size[0] * size[1] <= ONE_THREAD:
+                options = {**options, "threads": "1"}
             self._stream = self._file.add_stream(codec, rate=rate, options=options)
         except (av.error.FFmpegError, ValueError) as error:
             raise UserError(f"{path}: PyAV cannot write such a video here ({error})") from error
-        if isinstance(first, np.ndarray):
-            self._stream.height, self._stream.width = first.shape[:2]
-        else:
-            self._stream.height, self._stream.width = first.height, first.width
+        self._stream.height, self._stream.width = size
+        if not is_rgb:
             take_colours(self._stream.codec_context, first)
         self._stream.pix_fmt = _pixel_format(path)
         self._stream.codec_context.time_base = self._step or CLOCK

@@ -120,7 +120,8 @@ class View:
             if self._overlay is None or self._overlay.size != size:
                 style = self.style
                 self._overlay = VideoOverlay(size, style.names, style.palette, style.alpha)
-            return _jpeg(self._overlay.draw(shown.frame.image, shown.ids))
+            picture = self._overlay.draw(shown.frame.image, shown.ids, shown.frame.time)
+            return _jpeg(picture)
 
 
 def _jpeg(image: np.ndarray) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_bisenet.imaging.drawing import LegendEntry, Palette, VideoOverlay
-from keras_bisenet.runtime.sources.av import Decoded, pyav
+from keras_bisenet.runtime.sources.av import Decoded, pyav, scaler
 from keras_bisenet.runtime.sources.base import Frame
 
 SMPTE170M = 6
@@ -46,7 +46,6 @@ class YuvOverlay:
         self.shape = self._overlay.canvas.shape[:2]
         self._kept = round((1 - alpha) * 256)  # of a pixel, in 256ths
         self._colours: int | None = None
-        # Kept: setting swscale up costs more than an entry's conversion.
         self._of_pictures, self._of_entries = _Converter(), _Converter()
         # Fresh memory costs more than what is computed in it.
         self._masks = [np.empty((size[0] // s, size[1] // s), np.uint8) for s in STEPS]
@@ -66,7 +65,7 @@ class YuvOverlay:
         ids = np.ascontiguousarray(ids)
         # `ids[::2, ::2]`, several times as fast. Its shares will do for the legend.
         coarse = ids[::2].view("<u2").astype(np.uint8)
-        changes = self._overlay.draw_legend(coarse)
+        changes = self._overlay.draw_legend(coarse, frame.time)
         if colours_changed:
             # All of it, in which the changes are.
             legend = _Converter().yuv(self._overlay.canvas[self._size[0] :], picture.colorspace)
@@ -160,12 +159,12 @@ class _Converter:
     """RGB images, best all of one size, as `av.VideoFrame`s, by FFmpeg's swscale."""
 
     def __init__(self) -> None:
-        self._scaler = pyav().video.reformatter.VideoReformatter()
+        self._scaled = scaler()
 
     def yuv(self, image: np.ndarray, colours: int, pixel_format: str = "yuv420p") -> Any:
         rgb = pyav().VideoFrame.from_ndarray(image, format="rgb24")
         rgb.colorspace = colours
-        yuv = self._scaler.reformat(rgb, format=pixel_format)
+        yuv = self._scaled(rgb, format=pixel_format)
         yuv.colorspace, yuv.color_range = colours, LIMITED
         return yuv
 

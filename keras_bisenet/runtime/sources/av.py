@@ -5,10 +5,11 @@ OpenCV takes its place where PyAV is not installed.
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ TIMEOUT = 10.0
 
 SMALLEST = 16
 """Pixels of a side below which the scaler's vectors have nothing to work on."""
+
+ONE_THREAD = 1 << 20
+"""Pixels of a picture up to which one thread of a Raspberry Pi decodes it in time."""
 
 CURE = "see that it is on and reachable"
 
@@ -187,16 +191,13 @@ class Converter:
     """A video's frames as RGB, by FFmpeg's swscale. Threads may share one."""
 
     def __init__(self) -> None:
-        # Kept, one for each use: to set one up costs more than a picture.
-        self._of_whole, self._of_scaled = (
-            pyav().video.reformatter.VideoReformatter() for _ in range(2)
-        )
+        self._of_whole, self._of_scaled = scaler(), scaler()
         self._turn = threading.Lock()
 
     def whole(self, frame: Any) -> np.ndarray:
         """uint8 [h, w, 3]."""
         with self._turn:
-            rgb = self._of_whole.reformat(frame, format="rgb24")
+            rgb = self._of_whole(frame, format="rgb24")
         return rgb.to_ndarray()
 
     def scaled(self, frame: Any, size: tuple[int, int]) -> np.ndarray:
@@ -204,10 +205,21 @@ class Converter:
         with self._turn:
             # In planes swscale computes every pixel's own colour. For "rgb24" it takes one for two
             # pixels and cuts its values off, two steps too dark, and even then takes longer.
-            planes = self._of_scaled.reformat(
+            planes = self._of_scaled(
                 frame, width=size[1], height=size[0], format="gbrp", interpolation="BILINEAR"
             )
         return planes.to_ndarray()
+
+
+def scaler() -> Callable[..., Any]:
+    """`av.VideoFrame.reformat` for one use, which is kept: to set swscale up costs more than a
+    picture."""
+    av = pyav()
+    reformat = av.video.reformatter.VideoReformatter().reformat
+    if int(av.__version__.split(".")[0]) < 17:
+        return reformat
+    # By itself it takes a thread for every CPU: to wake them costs more than they save.
+    return functools.partial(reformat, threads=1)
 
 
 def _container(name: str, **options):
@@ -240,7 +252,12 @@ def _decoded(container, name: str, rotate: int) -> Iterator[tuple[float | None, 
     """Each frame and its time in seconds, as far as the file can be read."""
     av = pyav()
     stream = _video_stream(container, name)
-    stream.thread_type = "AUTO"
+    if stream.width * stream.height > ONE_THREAD:
+        # Each has a frame of its own, so they hold back as many as they are: a delay that nobody
+        # counts, since a camera's picture is taken for new when it comes.
+        stream.thread_type = "AUTO"
+    else:
+        stream.codec_context.thread_count = 1
     converter = Converter()
     errors = 0
     packets = container.demux(stream)
