@@ -15,6 +15,9 @@ BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
 """What Linux calls the instructions that multiply bfloat16; without them it is many times slower
 than float32."""
 
+WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
+"""What oneDNN can be limited to (ONEDNN_MAX_CPU_ISA) that has no instructions for it."""
+
 
 def use_all_devices(batch_size: int) -> None:
     """Shares batches between all devices of all processes, where the backend is JAX.
@@ -67,6 +70,9 @@ def suitable_precision() -> tuple[str, str]:
         return "float32", "on a GPU, bfloat16 and float16 are left to --precision"
     if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
         return "float32", "oneDNN is turned off, without which bfloat16 is slow"
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL"
+    if limit.upper() in WITHOUT_BFLOAT16:
+        return "float32", f"oneDNN is limited to {limit}, without bfloat16"
     found = [flag for flag in BFLOAT16_FLAGS if flag in _cpu_flags()]
     if not found:
         return "float32", "this CPU has no instructions for bfloat16"

@@ -150,7 +150,8 @@ def test_a_quantized_run_leaves_the_settings_alone(tmp_path, tiny, odd_settings)
 def test_the_precision_follows_from_the_cpu(tmp_path, monkeypatch):
     from keras_bisenet.training import devices
 
-    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    for name in ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
     cpuinfo = tmp_path / "cpuinfo"
     read = devices._cpu_flags
     monkeypatch.setattr(devices, "_cpu_flags", lambda: read(cpuinfo))
@@ -162,6 +163,11 @@ def test_the_precision_follows_from_the_cpu(tmp_path, monkeypatch):
     ):
         cpuinfo.write_text(f"processor\t: 0\n{flags}\n\nprocessor\t: 1\n")
         assert suitable_precision() == expected
+    cpuinfo.write_text("flags\t: fpu avx512_bf16 sse\n")
+    for limit, expected in (("avx2", "float32"), ("AVX512_CORE_BF16", "mixed_bfloat16")):
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+        assert suitable_precision()[0] == expected
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
     cpuinfo.unlink()
     assert suitable_precision()[0] == "float32"
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
