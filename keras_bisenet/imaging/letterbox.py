@@ -247,7 +247,7 @@ def _candidates(corners: np.ndarray, winners: list[np.ndarray], margin: np.float
     """
     count = corners.shape[2]
     each, flat = np.arange(count), corners.reshape(4, -1)
-    rivals = [flat.take(winner * np.intp(count) + each, axis=1) for winner in winners]
+    rivals = [flat.take(winner.astype(np.intp) * count + each, axis=1) for winner in winners]
     rivals.append(sum(rivals) / np.float32(4))
     cannot = np.zeros(corners.shape[1:], bool)
     for rival in rivals:
