@@ -181,7 +181,7 @@ class VideoOverlay:
         names: Sequence[str],
         palette: Palette,
         alpha: float = 0.5,
-        rows: int = 3,
+        rows: int = 4,
     ):
         self.size = size
         height, width = size

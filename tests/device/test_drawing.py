@@ -220,3 +220,15 @@ def test_the_fast_overlay_has_the_plain_ones_bytes():
     ids = rng.choice(np.uint8([0, 1, 2, 3, 4, VOID]), (40, 50))
     plain = Image.blend(Image.fromarray(image), Image.fromarray(colorize(ids, VIDEO_PALETTE)), 0.35)
     np.testing.assert_array_equal(overlay(image, ids, VIDEO_PALETTE, 0.35), np.asarray(plain))
+
+
+def test_a_videos_legend_has_room_for_every_class_of_camvid():
+    """At 480 pixels, where a row holds three."""
+    from keras_bisenet.lite.record import read_record
+    from keras_bisenet.pretrained import pretrained_model
+
+    classes = read_record(pretrained_model()).label_map
+    overlay_of = VideoOverlay((360, 480), classes.names, classes.palette)
+    ids = np.arange(len(classes.names), dtype=np.uint8).repeat(4).reshape(1, -1).repeat(4, axis=0)
+    entries = overlay_of.draw_legend(ids)
+    assert sorted(entry.class_id for entry in entries if entry.text) == list(range(11))
