@@ -320,7 +320,7 @@ def test_a_camera_is_shown_as_it_is_now_and_recorded_at_its_own_pace(tmp_path, m
 
 
 def test_no_picture_of_a_stream_waits_in_the_decoder():
-    """Threads that had a frame each kept as many from who watches: 2 here, 4 on a Pi."""
+    """Threads that had a frame each kept some from who watches: two, where there are two CPUs."""
     pytest.importorskip("av")
     count, numbers = 200, []
     with h264_camera(count) as address:

@@ -39,7 +39,8 @@ SMALLEST = 16
 """Pixels of a side below which the scaler's vectors have nothing to work on."""
 
 ONE_THREAD = 1 << 20
-"""Pixels of a picture up to which one thread of a Raspberry Pi decodes it in time."""
+"""Pixels of a picture up to which one thread decodes it. More are left to several, so that a slow
+processor keeps up."""
 
 CURE = "see that it is on and reachable"
 
