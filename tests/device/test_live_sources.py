@@ -19,7 +19,8 @@ from cameras import h264_camera, http_camera, jpeg, number_of, numbered
 from tflite_tiny import tiny_model
 
 from keras_bisenet.errors import UserError
-from keras_bisenet.runtime.loop import run_loop
+from keras_bisenet.runtime import loop as loop_module
+from keras_bisenet.runtime.loop import room, run_loop
 from keras_bisenet.runtime.segmenter import Segmenter
 from keras_bisenet.runtime.sources import Source, SourceOptions, open_source
 from keras_bisenet.runtime.sources import base as sources_base
@@ -159,6 +160,67 @@ def test_every_frame_of_a_file_is_answered_in_order():
     assert [number for number, _ in answered] == list(range(40)) and sink.is_closed
     assert (statistics.read, statistics.processed, statistics.written) == (40, 40, 40)
     assert statistics.dropped == 0 and statistics.mean.invoke > 0
+
+
+@contextlib.contextmanager
+def running_loop(source, segmenter, sink):
+    """The loop in a thread of its own: its statistics, and the event that stops it."""
+    statistics, stop = Statistics(), threading.Event()
+    loop = threading.Thread(
+        target=run_loop,
+        args=(source, segmenter, sink),
+        kwargs={"statistics": statistics, "stop": stop},
+        daemon=True,
+    )
+    loop.start()
+    yield statistics, stop
+    stop.set()
+    loop.join(SECONDS)
+    assert not loop.is_alive()
+
+
+def test_a_file_is_read_and_written_in_bursts(monkeypatch):
+    """What costs a sixth less CPU; up to 16 small frames wait, half of them make a burst."""
+    monkeypatch.setattr(loop_module, "HELD", SECONDS)
+    segmenter = Held(tiny_model(SIZE))
+    with running_loop(Numbered(400), segmenter, Collected()) as (statistics, _):
+        # The network has one, 16 wait, and one more is in the reader's hands.
+        assert comes_true(lambda: statistics.read == 18)
+        segmenter.allowed.release(7)
+        assert comes_true(lambda: statistics.processed == 7)
+        time.sleep(0.1)
+        assert (statistics.read, statistics.written) == (18, 0)
+        segmenter.allowed.release()
+        assert comes_true(lambda: (statistics.read, statistics.written) == (26, 8))
+        segmenter.allowed.release(400)
+        assert comes_true(lambda: statistics.written == 400)
+
+
+def test_an_answer_of_a_slow_network_does_not_wait_long_for_others():
+    segmenter = Held(tiny_model(SIZE))
+    with running_loop(Numbered(400), segmenter, Collected()) as (statistics, _):
+        segmenter.allowed.release()
+        assert comes_true(lambda: statistics.written == 1)
+        segmenter.allowed.release(400)
+
+
+def test_when_stopped_only_what_the_network_has_is_finished():
+    """16 frames wait: of a slow network nobody waits for that many."""
+    source, sink, segmenter = Numbered(400), Collected(), Held(tiny_model(SIZE))
+    with running_loop(source, segmenter, sink) as (statistics, stop):
+        assert comes_true(lambda: statistics.read == 18)
+        stop.set()
+        assert source._closed.wait(SECONDS)
+        segmenter.allowed.release(400)
+    assert [number_of(frame.image) for frame in sink.frames] == [0] and sink.is_closed
+
+
+def test_fewer_frames_wait_where_they_are_large():
+    rooms = {
+        size: room(Frame("frame", np.zeros((*size, 3), np.uint8), 0.0, 0.0))
+        for size in ((360, 480), (720, 1280), (1080, 1920), (4000, 6000))
+    }
+    assert list(rooms.values()) == [16, 4, 2, 2]
 
 
 def test_a_live_source_is_answered_by_its_newest_frame():
