@@ -98,6 +98,8 @@ _CURES = {
     errno.ELOOP: "its links lead in a circle: name the file itself",
     errno.ENOTEMPTY: "something is here already: choose another name",
     errno.ENXIO: "nothing reads from it: choose a file",
+    errno.EFBIG: "this disk holds no larger file: choose another, or less for one file",
+    errno.EIO: "the disk fails, or was taken out: choose another",
 }
 """What the system refuses that a user can mend."""
 

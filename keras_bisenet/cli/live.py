@@ -20,7 +20,7 @@ from keras_bisenet.runtime.segmenter import Segmenter
 from keras_bisenet.runtime.sinks import Style
 from keras_bisenet.runtime.sinks.http import About, LiveServer, is_loopback, new_token
 from keras_bisenet.runtime.sinks.view import View
-from keras_bisenet.runtime.sources import SourceOptions, open_source
+from keras_bisenet.runtime.sources import SourceOptions, open_source, pi
 from keras_bisenet.runtime.sources.repeated import Repeated
 from keras_bisenet.runtime.statistics import Statistics
 from keras_bisenet.runtime.systemd import Watchdog, unit
@@ -77,7 +77,8 @@ def command(
     address = _address(listen)
     model, source_name = model_and_source_of(model_and_source)
     if print_unit:
-        click.echo(_unit(sys.argv[1:], source_name, token_file, address), nl=False)
+        files = {model, source_name, token_file, delegate}
+        click.echo(_unit(sys.argv[1:], files, source_name, token_file, address), nl=False)
         return
     if token_file:
         token = _read_token(token_file)
@@ -130,9 +131,16 @@ def _read_token(path: str) -> str:
         raise UserError(f"{path}: {reason}: name a file that holds a token") from error
 
 
-def _unit(arguments: list[str], source: str, token_file: str | None, address) -> str:
-    """The unit for this very command line, with whole paths."""
-    words = [_whole(word) for word in arguments if word != "--print-unit"]
+def _unit(
+    arguments: list[str],
+    files: set[str | None],
+    source: str,
+    token_file: str | None,
+    address: tuple[str, int],
+) -> str:
+    """The unit for this very command line, with whole paths where one of its words names a file."""
+    words = [_whole(word) if word in files else word for word in arguments]
+    words = [word for word in words if word != "--print-unit"]
     if token_file:
         words = [word for word in words if word not in ("--token-file", _whole(token_file))]
         words += ["--token-file", "%d/token"]
@@ -147,5 +155,7 @@ def _unit(arguments: list[str], source: str, token_file: str | None, address) ->
     return unit([*start, *words], description, _whole(token_file) if token_file else None)
 
 
-def _whole(word: str) -> str:
-    return os.path.abspath(word) if os.path.exists(word) and not word.startswith("-") else word
+def _whole(name: str) -> str:
+    """The whole path, where it is one: `pi` and `edgetpu` are not, whatever lies here."""
+    is_device = pi.NAME.fullmatch(name) or name.split(":")[0] == "edgetpu"
+    return os.path.abspath(name) if os.path.exists(name) and not is_device else name

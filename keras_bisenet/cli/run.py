@@ -136,7 +136,8 @@ def command(
             run_loop(source, segmenter, sink, statistics=statistics, stop=stop, answered=answered)
     finally:
         if statistics.written:
-            click.echo(_summary(source, statistics, threads or default_threads(), out))
+            kept = out if sink.places else None
+            click.echo(_summary(source, statistics, threads or default_threads(), kept))
     if not statistics.written and not source.failures:
         raise UserError(f"{source.name}: stopped before its first frame")
     for note in source.notes:
@@ -194,10 +195,10 @@ def _status(statistics: Statistics) -> str:
     )
 
 
-def _summary(source: Source, statistics: Statistics, threads: int, out: str) -> str:
+def _summary(source: Source, statistics: Statistics, threads: int, out: str | None) -> str:
     mean = statistics.mean
     plural = "1 thread" if threads == 1 else f"{threads} threads"
-    where = f"{runtime_name()}, {plural}; written to {out}"
+    where = f"{runtime_name()}, {plural}; " + (f"written to {out}" if out else "none of it is kept")
     if source.kind != "video":
         return (
             f"{statistics.written} done: mean {mean.total:.1f} ms (prepare {mean.prepare:.1f}, "

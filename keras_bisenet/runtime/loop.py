@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 import numpy as np
 
+from keras_bisenet.errors import UserError
 from keras_bisenet.imaging.letterbox import Fit
 from keras_bisenet.runtime.segmenter import Answer, Segmenter, Stopwatch, Timings
 from keras_bisenet.runtime.sinks.base import Sink
@@ -25,8 +27,8 @@ from keras_bisenet.runtime.statistics import Statistics
 
 Item = TypeVar("Item")
 
-WAITING_PIXELS = 1 << 22
-"""Of a file's frames that wait between two threads, at most: four of 1280x720."""
+WAITING_BYTES = 20 << 20
+"""What a file's frames that wait between two threads may take, with what is computed of them."""
 
 MOST_WAITING, LEAST_WAITING = 16, 2
 """How many of them wait, however small or large they are."""
@@ -36,6 +38,9 @@ HELD = 0.4
 
 GRACE = 3.0
 """Seconds that a stopped loop waits for a source that hangs."""
+
+LAST_INFERENCE = 10.0
+"""Seconds that a stopped loop waits for the network: an accelerator may never answer again."""
 
 
 def run_loop(
@@ -95,7 +100,6 @@ class _Loop:
         newest = self._drop if source.live else None
         self._frames: _Channel = _Channel(newest)
         self._outputs: _Channel = _Channel(newest, held=HELD)
-        self._stopping = threading.Event()
         self._errors: list[BaseException] = []
 
     def run(self, stop: threading.Event) -> Statistics:
@@ -111,12 +115,16 @@ class _Loop:
         threads = (reader, network, writer)
         for thread in threads:
             thread.start()
+        stopped: float | None = None
         try:
             while writer.is_alive():
                 writer.join(0.1)
-                if stop.is_set() and not self._stopping.is_set():
+                if stop.is_set() and stopped is None:
+                    stopped = time.monotonic()
                     self._frames.close(with_items=True)
                     self._stop()
+                elif stopped is not None and time.monotonic() - stopped > LAST_INFERENCE:
+                    self._give_up_network()
         finally:
             self._stop()
             for thread in threads:
@@ -128,9 +136,18 @@ class _Loop:
 
     def _stop(self) -> None:
         """No more frames; those that were read are finished."""
-        self._stopping.set()
         self._source.close()
         self._frames.close()
+
+    def _give_up_network(self) -> None:
+        """Lets the writer finish without it."""
+        if self._outputs.close():
+            self._errors.append(
+                UserError(
+                    f"{self._segmenter.file.path}: its last inference did not end within "
+                    f"{LAST_INFERENCE:g} s: what was written is whole"
+                )
+            )
 
     def _drop(self) -> None:
         self._statistics.count("dropped")
@@ -147,8 +164,11 @@ class _Loop:
             for frame in self._source:
                 self._statistics.count("read")
                 # A live frame may never be used, so it is made ready only when it is.
-                ready = None if self._source.live else prepared_frame(self._segmenter, frame)
-                if not self._frames.put((frame, ready), room(frame)):
+                ready, waiting = None, 1
+                if not self._source.live:
+                    ready = prepared_frame(self._segmenter, frame)
+                    waiting = room(frame, ready[0][0])
+                if not self._frames.put((frame, ready), waiting):
                     return
         finally:
             self._frames.close()
@@ -159,7 +179,7 @@ class _Loop:
                 (array, fit), prepare = ready or prepared_frame(self._segmenter, frame)
                 raw, invoke = self._segmenter.timed_invoke(array)
                 self._statistics.count("processed")
-                if not self._outputs.put((frame, raw, fit, prepare, invoke), room(frame)):
+                if not self._outputs.put((frame, raw, fit, prepare, invoke), room(frame, raw)):
                     return
         finally:
             self._frames.close()  # the reader need not go on
@@ -188,10 +208,12 @@ def prepared_frame(segmenter: Segmenter, frame: Frame) -> tuple[tuple[np.ndarray
     return (array, fit), prepare.milliseconds
 
 
-def room(frame: Frame) -> int:
-    """How many frames of a file, all like this one, wait between two threads."""
+def room(frame: Frame, array: np.ndarray) -> int:
+    """How many frames of a file, all like this one, wait between two threads, each with its array:
+    the network's input or output."""
     height, width = frame.size
-    return max(LEAST_WAITING, min(MOST_WAITING, WAITING_PIXELS // (height * width)))
+    each = 3 * height * width + array.nbytes
+    return max(LEAST_WAITING, min(MOST_WAITING, WAITING_BYTES // each))
 
 
 class _Channel(Generic[Item]):
@@ -230,13 +252,15 @@ class _Channel(Generic[Item]):
                 self._changed.notify_all()
             return True
 
-    def close(self, with_items: bool = False) -> None:
-        """No more are put in; those that wait can still be taken, except `with_items`."""
+    def close(self, with_items: bool = False) -> bool:
+        """No more are put in; those that wait can still be taken, except `with_items`. Returns
+        whether it was open."""
         with self._changed:
-            self._closed = True
+            was_open, self._closed = not self._closed, True
             if with_items:
                 self._items.clear()
             self._changed.notify_all()
+            return was_open
 
     def __iter__(self) -> Iterator[Item]:
         while True:

@@ -86,6 +86,8 @@ ExecStart={words}
 {credential}# Fresh answers alone feed the watchdog: what hangs is started anew.
 WatchdogSec=30
 TimeoutStartSec=120
+# SIGTERM is for the service alone, which ends its camera's program itself.
+KillMode=mixed
 Restart=on-failure
 RestartSec=5
 # A user that exists while the service runs, with the cameras and the Edge TPU within reach.

@@ -61,7 +61,7 @@ def test_the_page_shows_the_camera_and_its_controls_work():
     # What the controls do, they do in the browser: nothing is asked of the server for it.
     assert seen["methods"] == ["GET"]
     paths = {urlsplit(url).path for url in seen["requests"] if url.startswith("http")}
-    assert paths <= {"/", "/live.js", "/live.css", "/frame.jpg", "/mask.png", "/status.json"}
+    assert paths <= {"/", "/live.js", "/live.css", "/frame.jpg", "/status.json"}
     own = f"http://127.0.0.1:{server.server_port}/"
     assert all(url.startswith((own, "blob:", "data:")) for url in seen["requests"])
     assert len(set(seen["numbers"])) == 4 and seen["numbers"] == sorted(seen["numbers"])

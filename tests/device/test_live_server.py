@@ -140,13 +140,34 @@ def test_pictures_come_one_after_the_other_and_masks_belong_to_them():
 def test_a_picture_is_waited_for():
     with Live(Fed()) as live, ThreadPoolExecutor(1) as pool:
         number = int(live.get("/frame.jpg")[1]["X-Frame"])
-        asked = pool.submit(live.get, f"/frame.jpg?after={number + 1}")
-        live.source.give()
-        assert live.view.after(number, SECONDS)
+        asked = pool.submit(live.get, f"/frame.jpg?after={number}")
         time.sleep(0.3)
         assert not asked.done()
         live.source.give()
-        assert asked.result(SECONDS)[1]["X-Frame"] == str(number + 2)
+        assert asked.result(SECONDS)[1]["X-Frame"] == str(number + 1)
+
+
+def test_a_page_goes_on_after_the_server_was_started_anew():
+    """The new one counts from 1, and the page asks for what comes after the old one's number."""
+    with Live(Fed()) as live:
+        assert live.get("/frame.jpg?after=50000")[1]["X-Frame"] == "1"
+
+
+def test_a_slow_client_gets_a_picture_and_its_own_mask_at_once():
+    """Asked for later, the mask would be gone: another frame's came in its place."""
+    with Live(Fed()) as live:
+        _, headers, both = live.get("/frame.jpg?after=0&ids=1")
+        count = int(headers["X-Picture-Bytes"])
+        picture, ids = image_of(both[:count]), image_of(both[count:])
+        assert picture.shape == (*SIZE, 3) and ids.shape == SIZE
+        assert np.mean(ids == class_of(picture)) > 0.98
+        np.testing.assert_array_equal(image_of(both), picture)  # as any program reads it
+        number = int(headers["X-Frame"])
+        for later in range(number + 1, number + 4):
+            live.source.give()
+            assert live.view.after(later - 1, SECONDS).number == later
+        status, _, line = live.get(f"/mask.png?frame={number}")
+        assert status == 404 and b"not kept any more" in line
 
 
 def test_motion_jpeg_goes_on(live):
@@ -303,7 +324,8 @@ def test_requests_that_are_too_large_or_make_no_sense(live):
         assert received == b"" or re.search(rb"(HTTP/1.1 |Error code: )(4\d\d|505)", received)
     assert live.get(f"/frame.jpg?after={'9' * 5000}")[0] == 200
     assert live.get("/frame.jpg?" + "a=1&" * 1000)[0] == 200
-    assert live.get("/mask.png?frame=-1&ids=%00")[0] == 200
+    assert live.get("/mask.png?ids=%00")[0] == 200
+    assert live.get("/mask.png?frame=-1")[0] == 404
 
 
 def test_a_slow_request_is_hung_up_on(live, monkeypatch):
@@ -524,9 +546,21 @@ def test_the_unit(tmp_path, model, monkeypatch):
     assert re.match(r"ExecStart=/\S+ (-m keras_bisenet.cli )?live ", start)
     assert f"{model} pi --listen 0.0.0.0:8000" in start
     assert start.endswith(" --token-file %d/token") and "--print-unit" not in start
-    assert f"LoadCredential=token:{token}" in lines
+    assert f"LoadCredential=token:{token}" in lines and "KillMode=mixed" in lines
     for line in ("Type=notify", "WatchdogSec=30", "Restart=on-failure", "DynamicUser=yes"):
         assert line in lines
+
+
+def test_the_unit_has_whole_paths_of_files_alone(tmp_path, model, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("live", "pi", "edgetpu", "4"):  # words of the command line, and of no file
+        (tmp_path / name).mkdir()
+    words = [model.name, "pi", "--delegate", "edgetpu", "--threads", "4"]
+    monkeypatch.setattr(sys, "argv", ["keras-bisenet", "live", *words, "--print-unit"])
+    result = live_command(*words, "--print-unit")
+    assert result.exit_code == 0, result.output
+    start = next(line for line in result.output.splitlines() if line.startswith("ExecStart="))
+    assert start.endswith(f" live {tmp_path / model.name} pi --delegate edgetpu --threads 4")
 
 
 def test_passwords_of_cameras_are_not_shown():

@@ -22,7 +22,7 @@ from keras_bisenet.errors import UserError
 from keras_bisenet.runtime import loop as loop_module
 from keras_bisenet.runtime.loop import room, run_loop
 from keras_bisenet.runtime.segmenter import Segmenter
-from keras_bisenet.runtime.sources import Source, SourceOptions, open_source
+from keras_bisenet.runtime.sources import Source, SourceOptions, open_source, pi
 from keras_bisenet.runtime.sources import base as sources_base
 from keras_bisenet.runtime.sources.base import Frame
 from keras_bisenet.runtime.statistics import RECENT, Statistics
@@ -162,6 +162,20 @@ def test_every_frame_of_a_file_is_answered_in_order():
     assert statistics.dropped == 0 and statistics.mean.invoke > 0
 
 
+class Ready(Numbered):
+    """A file whose second frame comes when the network, `Held`, has the first."""
+
+    def __init__(self, segmenter):
+        super().__init__(400)
+        self._begun = segmenter.begun
+
+    def __iter__(self):
+        frames = super().__iter__()
+        yield next(frames)
+        assert self._begun.acquire(timeout=SECONDS)
+        yield from frames
+
+
 @contextlib.contextmanager
 def running_loop(source, segmenter, sink):
     """The loop in a thread of its own: its statistics, and the event that stops it."""
@@ -183,7 +197,7 @@ def test_a_file_is_read_and_written_in_bursts(monkeypatch):
     """What costs a sixth less CPU; up to 16 small frames wait, half of them make a burst."""
     monkeypatch.setattr(loop_module, "HELD", SECONDS)
     segmenter = Held(tiny_model(SIZE))
-    with running_loop(Numbered(400), segmenter, Collected()) as (statistics, _):
+    with running_loop(Ready(segmenter), segmenter, Collected()) as (statistics, _):
         # The network has one, 16 wait, and one more is in the reader's hands.
         assert comes_true(lambda: statistics.read == 18)
         segmenter.allowed.release(7)
@@ -206,7 +220,8 @@ def test_an_answer_of_a_slow_network_does_not_wait_long_for_others():
 
 def test_when_stopped_only_what_the_network_has_is_finished():
     """16 frames wait: of a slow network nobody waits for that many."""
-    source, sink, segmenter = Numbered(400), Collected(), Held(tiny_model(SIZE))
+    sink, segmenter = Collected(), Held(tiny_model(SIZE))
+    source = Ready(segmenter)
     with running_loop(source, segmenter, sink) as (statistics, stop):
         assert comes_true(lambda: statistics.read == 18)
         stop.set()
@@ -215,12 +230,35 @@ def test_when_stopped_only_what_the_network_has_is_finished():
     assert [number_of(frame.image) for frame in sink.frames] == [0] and sink.is_closed
 
 
-def test_fewer_frames_wait_where_they_are_large():
-    rooms = {
-        size: room(Frame("frame", np.zeros((*size, 3), np.uint8), 0.0, 0.0))
-        for size in ((360, 480), (720, 1280), (1080, 1920), (4000, 6000))
-    }
-    assert list(rooms.values()) == [16, 4, 2, 2]
+def test_fewer_frames_wait_where_they_or_the_networks_tensors_are_large():
+    def waiting(size: tuple[int, int], tensor: tuple[int, ...], dtype="int8") -> int:
+        picture = np.broadcast_to(np.uint8(0), (*size, 3))
+        return room(
+            Frame("frame", picture, 0.0, 0.0), np.broadcast_to(np.dtype(dtype).type(), tensor)
+        )
+
+    assert waiting((360, 480), (1, 384, 480, 3)) == 16
+    assert waiting((720, 1280), (1, 384, 480, 3)) == 6
+    assert waiting((4000, 6000), (1, 384, 480, 3)) == 2
+    assert waiting((360, 480), (1, 1024, 2048, 3)) == 3
+    assert waiting((360, 480), (1024, 2048, 19), "float32") == 2
+
+
+def test_a_network_that_never_answers_again_does_not_keep_the_loop(monkeypatch):
+    """An accelerator may hang: what was answered is still written, and the recording closed."""
+    monkeypatch.setattr(loop_module, "LAST_INFERENCE", 0.5)
+    segmenter, sink, stop = Held(tiny_model(SIZE)), Collected(), threading.Event()
+    segmenter.allowed.release(3)  # the fourth inference does not end
+    statistics = Statistics()
+    threading.Thread(
+        target=lambda: comes_true(lambda: statistics.processed == 3) and stop.set(), daemon=True
+    ).start()
+    start = time.monotonic()
+    with pytest.raises(UserError, match="its last inference did not end within 0.5 s"):
+        run_loop(Numbered(fps=30), segmenter, sink, statistics=statistics, stop=stop)
+    assert time.monotonic() - start < 20
+    assert len(sink.frames) == 3 and sink.is_closed
+    segmenter.allowed.release(100)
 
 
 def test_a_live_source_is_answered_by_its_newest_frame():
@@ -277,7 +315,8 @@ def test_what_is_shown_of_a_live_source_is_not_old(machine_in_time):
 
 
 @pytest.mark.parametrize("failing", ["source", "network", "sink"])
-def test_whatever_fails_the_rest_ends_and_the_sink_is_closed(failing):
+@pytest.mark.parametrize("count", [None, 400], ids=["a camera", "a file"])
+def test_whatever_fails_the_rest_ends_and_the_sink_is_closed(failing, count):
     class Failing(Numbered):
         def __iter__(self):
             yield from itertools.islice(super().__iter__(), 5)
@@ -291,7 +330,7 @@ def test_whatever_fails_the_rest_ends_and_the_sink_is_closed(failing):
         def write(self, frame, answer):
             raise UserError("the sink failed")
 
-    source = Failing() if failing == "source" else Numbered()
+    source = (Failing if failing == "source" else Numbered)(count)
     make = FailingSegmenter if failing == "network" else Segmenter
     sink = FailingSink() if failing == "sink" else Collected()
     before = threading.active_count()
@@ -528,6 +567,68 @@ def test_the_pis_program_is_started_again_when_it_dies(rpicam, quick_pauses, cap
     source.close()
     assert len(frames) == 12
     assert "looking for it again" in caplog.records[0].getMessage()
+
+
+def test_a_damaged_picture_of_the_pis_camera_is_left_out(rpicam, caplog):
+    rpicam("PICTURES[2] = PICTURES[2][:40] + bytes([0xFF, 0xD9])\n" + ALL.replace("0.02", "0.05"))
+    source = open_source("pi")
+    numbers = [number_of(frame.image) for frame in itertools.islice(iter(source), 12)]
+    source.close()
+    assert numbers == sorted(set(numbers)) and numbers[-1] >= 12 and 3 not in numbers
+    assert caplog.records == []  # it was not lost
+
+
+def test_a_camera_of_damaged_pictures_is_one_line(rpicam, monkeypatch):
+    monkeypatch.setattr(pi, "MOST_DAMAGED", 5)
+    rpicam("PICTURES = [p[:40] + bytes([0xFF, 0xD9]) for p in PICTURES]\n" + ALL)
+    with pytest.raises(UserError, match="its pictures are damaged: see that the cable"):
+        next(iter(open_source("pi")))
+
+
+def test_picamera2_that_does_not_start_or_load_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    class Picamera2:
+        def __init__(self, number):
+            raise RuntimeError("Camera __init__ sequence did not complete.")
+
+    monkeypatch.setitem(sys.modules, "picamera2", types.SimpleNamespace(Picamera2=Picamera2))
+    with pytest.raises(UserError, match="did not complete.*: see that the cable"):
+        next(iter(open_source("pi")))
+    # As the system's, which is built for NumPy 1, in an environment with NumPy 2.
+    (tmp_path / "picamera2.py").write_text("raise ValueError('numpy.dtype size changed')\n")
+    monkeypatch.delitem(sys.modules, "picamera2")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError, match="sudo apt install rpicam-apps-lite"):
+        open_source("pi")
+
+
+def test_ctrl_c_at_a_terminal_reaches_the_command_alone(tmp_path, rpicam):
+    """A terminal sends it to all of a session: the camera's program ended first, and was lost."""
+    pytest.importorskip("av")
+    rpicam(
+        "import itertools\nfor picture in itertools.cycle(PICTURES):\n"
+        "    out.write(picture); out.flush(); time.sleep(0.02)\n"
+    )
+    model, out = tmp_path / "model.tflite", tmp_path / "out" / "a.mp4"
+    model.write_bytes(tiny_model(SIZE))
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from keras_bisenet.cli import main; main()"
+    )
+    command = [sys.executable, "-u", "-c", program, "run", model, "pi", "-o", out]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert "recording until" in process.stdout.readline()
+    assert comes_true(lambda: list(out.parent.glob(".a.mp4*/a.mp4")))
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
 
 
 def test_without_a_program_picamera2_is_taken(monkeypatch, tmp_path):

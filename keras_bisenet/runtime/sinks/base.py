@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from keras_bisenet.runtime.segmenter import Answer
@@ -10,7 +12,13 @@ from keras_bisenet.runtime.sources.base import Frame
 
 
 class Sink(Protocol):
-    """Takes frames with their answers, one by one, from one thread."""
+    """Takes frames with their answers, one by one, from one thread.
+
+    Attributes:
+        places: The files or the folder where answers are; empty where none are kept.
+    """
+
+    places: Sequence[Path]
 
     def write(self, frame: Frame, answer: Answer) -> None:
         """Takes one. Raises a `UserError` when it cannot go on."""

@@ -1,6 +1,7 @@
 """The live page's server: the standard library's, with bounds on what a client may do.
 
-    /               the page                    /frame.jpg?after=N   the next picture after N
+    /               the page                    /frame.jpg?after=N   the next picture after N,
+                                                    with &ids=1 its class ids behind it
     /stream.mjpg    overlays, Motion JPEG       /mask.png?frame=N    class ids as a palette PNG
     /snapshot.jpg   the newest overlay          /mask.png?ids=1      class ids as a grey PNG
     /status.json    what programs read          /metrics             the same for Prometheus
@@ -8,7 +9,9 @@
 
 Nothing can be changed through it: there is GET and HEAD, and any other method is 405. The page's
 controls act in the browser alone. The page pulls each picture when it
-has shown the one before, so that a slow client sees fewer, and never older ones.
+has shown the one before, so that a slow client sees fewer, and never older ones. It gets the class
+ids with it, a grey PNG behind the JPEG, whose bytes `X-Picture-Bytes` counts: asked for later, they
+may no longer be there.
 """
 
 from __future__ import annotations
@@ -328,26 +331,40 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD" and status != 204:
             self.wfile.write(body)
 
-    def _send_shown(self, shown: Shown | None, kind: str, make: Callable[[Shown], bytes]) -> None:
+    def _send_shown(
+        self,
+        shown: Shown | None,
+        kind: str,
+        make: Callable[[Shown], bytes],
+        behind: Callable[[Shown], bytes] | None = None,
+    ) -> None:
         if shown is None:
             self._send(503, "text/plain; charset=utf-8", b"no picture yet\n")
             return
-        body = make(shown)
+        body, extra = make(shown), {"X-Frame": str(shown.number)}
+        if behind:
+            extra["X-Picture-Bytes"] = str(len(body))
+            body += behind(shown)
         age = max(0.0, time.monotonic() - shown.captured)
-        self._send(200, kind, body, {"X-Frame": str(shown.number), "X-Age-Ms": f"{1000 * age:.0f}"})
+        self._send(200, kind, body, {**extra, "X-Age-Ms": f"{1000 * age:.0f}"})
 
     def _frame(self, query: dict) -> None:
         shown = self.server.view.after(_number(query.get("after")), WAIT_SECONDS)
         if shown is None:
             self._send(204, "", b"")
         else:
-            self._send_shown(shown, "image/jpeg", Shown.picture)
+            ids = (lambda shown: shown.mask(None)) if query.get("ids") == "1" else None
+            self._send_shown(shown, "image/jpeg", Shown.picture, ids)
 
     def _mask(self, query: dict) -> None:
         view = self.server.view
         shown = view.newest()
         if "frame" in query:
-            shown = view.numbered(_number(query["frame"])) or shown
+            shown = view.numbered(_number(query["frame"]))
+            if shown is None:
+                line = b"this frame's mask is not kept any more: /frame.jpg?ids=1 gives both\n"
+                self._send(404, "text/plain; charset=utf-8", line)
+                return
         palette = None if query.get("ids") == "1" else view.palette
         self._send_shown(shown, "image/png", lambda shown: shown.mask(palette))
 

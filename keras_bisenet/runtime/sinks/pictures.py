@@ -42,6 +42,7 @@ class Pictures:
 
     def __init__(self, place: Path, into_folder: bool, source: Source, style: Style):
         self.kinds = ["overlay", "mask"] if style.output == "both" else [style.output]
+        self.places = [place]
         self._place, self._into_folder, self._style = place, into_folder, style
         self._rows = VIDEO_LEGEND_ROWS if source.kind == "video" else None
         self._files = source.files

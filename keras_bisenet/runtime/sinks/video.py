@@ -21,7 +21,7 @@ from keras_bisenet.imaging.drawing import VideoOverlay
 from keras_bisenet.runtime.segmenter import Answer
 from keras_bisenet.runtime.sinks.base import Style
 from keras_bisenet.runtime.sinks.yuv import YuvOverlay, take_colours
-from keras_bisenet.runtime.sources.av import pyav
+from keras_bisenet.runtime.sources.av import open_container, pyav
 from keras_bisenet.runtime.sources.base import Frame, Source
 from keras_bisenet.runtime.sources.opencv import opencv
 
@@ -71,8 +71,11 @@ def open_sink(out: str, source: Source, style: Style) -> Video | None:
 class Video:
     """Writes a video file, or with `style.segment` one after the other, each of them whole.
 
-    The first frame opens the file. When a frame cannot be written the file is dropped; whatever
-    else ends the work, what was written stays.
+    The first frame opens the file. Whatever ends the work, what was written stays, as far as the
+    file can still be closed: on a full disk it cannot, and is dropped.
+
+    Attributes:
+        places: The files, the one that is being written among them.
     """
 
     def __init__(self, path: Path, source: Source, style: Style):
@@ -82,7 +85,7 @@ class Video:
         self._open = contextlib.ExitStack()
         self._writer: _AvWriter | _OpenCvWriter | None = None
         self._began = 0.0
-        self.files: list[Path] = []
+        self.places: list[Path] = []
         if pyav() is None:
             opencv()  # says what to install where neither is there
             if path.suffix.lower() in (".mp4", ".mov", ".m4v", ".mkv"):
@@ -91,18 +94,32 @@ class Video:
                     "not play: pip install av",
                     path,
                 )
+            elif not source.live:
+                log.warning("%s: OpenCV writes no sound: pip install av", path)
 
     def write(self, frame: Frame, answer: Answer) -> None:
+        size = (answer.class_ids.shape[0], answer.class_ids.shape[1])
+        if self._writer is not None:
+            # A source may come back from a loss, or go on, in another size.
+            if self._is_full(frame) or (self._style.segment and size != self._size):
+                self._end(frame.time - self._began)
+            elif size != self._size:
+                raise UserError(
+                    f"{self._source.name}: its frames changed to another size at {frame.name}: "
+                    "record with --segment, or into a folder"
+                )
         try:
-            if self._writer is not None and self._is_full(frame):
-                self._end()
-            picture = self._draw(frame, answer)
+            picture = self._draw(frame, answer, size)
             if self._writer is None:
                 self._begin(frame, picture)
             assert self._writer is not None
             self._writer.write(picture, frame.time - self._began)
         except BaseException as error:
-            self._drop(error)
+            if self._writer is None:
+                self._drop(error)
+            else:
+                with contextlib.suppress(Exception):
+                    self._end()
             raise
 
     def close(self) -> None:
@@ -112,67 +129,57 @@ class Video:
     def _is_full(self, frame: Frame) -> bool:
         return bool(self._style.segment) and frame.time - self._began >= (self._style.segment or 0)
 
-    def _draw(self, frame: Frame, answer: Answer) -> Any:
+    def _draw(self, frame: Frame, answer: Answer, size: tuple[int, int]) -> Any:
         """RGB, or an `av.VideoFrame` where the file is coded as such."""
-        size = answer.class_ids.shape
-        if self._overlay is None or size != self._size:
-            if self._overlay is not None and self._writer is not None:
-                self._end_or_refuse(frame)
+        if size != self._size:
             style = self._style
-            self._size = (size[0], size[1])
             is_yuv = pyav() is not None and _pixel_format(self._path) == "yuv420p"
-            kind = YuvOverlay if is_yuv and YuvOverlay.fits(self._size) else VideoOverlay
-            self._overlay = kind(self._size, style.names, style.palette, style.alpha)
+            kind = YuvOverlay if is_yuv and YuvOverlay.fits(size) else VideoOverlay
+            self._overlay = kind(size, style.names, style.palette, style.alpha)
+            self._size = size
         if isinstance(self._overlay, YuvOverlay):
             return self._overlay.draw(frame, answer.class_ids)
+        assert self._overlay is not None
         return self._overlay.draw(frame.image, answer.class_ids, frame.time)
-
-    def _end_or_refuse(self, frame: Frame) -> None:
-        """A source may come back from a loss, or go on, in another size."""
-        if not self._style.segment:
-            raise UserError(
-                f"{self._source.name}: its frames changed to another size at {frame.name}: "
-                "record with --segment, or into a folder"
-            )
-        self._end()
 
     def _begin(self, frame: Frame, picture: Any) -> None:
         path = self._next_path()
         self._temporary = self._open.enter_context(replacing(path))
         self._began = frame.time if self._style.segment else 0.0
-        make = _OpenCvWriter if pyav() is None else _AvWriter
-        audio = None if self._style.segment else self._source.audio
-        self._writer = make(self._temporary, path, picture, self._source.fps, audio)
-        self.files.append(path)
+        fps, audio = self._source.fps, self._source.audio
+        if pyav() is None:
+            self._writer = _OpenCvWriter(self._temporary, path, picture, fps)
+        else:
+            self._writer = _AvWriter(self._temporary, path, picture, fps, audio, self._began)
+        self.places.append(path)
 
     def _next_path(self) -> Path:
         if not self._style.segment:
             return self._path
-        number = len(self.files) + 1
+        number = len(self.places) + 1
         while True:
             path = self._path.with_name(f"{self._path.stem}_{number:04d}{self._path.suffix}")
             if not path.exists():
                 return path
             number += 1
 
-    def _end(self) -> None:
+    def _end(self, until: float | None = None) -> None:
+        """Makes the file whole; `until`, its seconds, where another one goes on from there."""
         writer, self._writer = self._writer, None
         try:
             if writer is not None:
-                writer.close()
+                writer.close(until)
                 # Before it gets its name: a power cut must not leave an empty segment.
                 with open(self._temporary, "rb") as written:
                     os.fsync(written.fileno())
         except BaseException as error:
+            self.places.pop()
             self._drop(error)
             raise
         self._open.close()
 
     def _drop(self, error: BaseException) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            with contextlib.suppress(Exception):
-                writer.close()
+        """Removes a file that cannot be made whole, or has nothing in it."""
         self._open.__exit__(type(error), error, error.__traceback__)
 
 
@@ -184,7 +191,15 @@ class _AvWriter:
     """A video file by PyAV, of pictures that are all like the first one: RGB, or
     `av.VideoFrame`s."""
 
-    def __init__(self, temporary: Path, path: Path, first, fps: float | None, audio: Path | None):
+    def __init__(
+        self,
+        temporary: Path,
+        path: Path,
+        first,
+        fps: float | None,
+        audio: str | None,
+        began: float,
+    ):
         av = pyav()
         self._path = path
         suffix = path.suffix.lower()
@@ -209,7 +224,7 @@ class _AvWriter:
         self._stream.codec_context.time_base = self._step or CLOCK
         self._last = -1
         self._picture: Any = None
-        self._sound = _Sound(audio, self._file, path) if audio else None
+        self._sound = _Sound(audio, began, self._file, path) if audio else None
 
     def write(self, picture: Any, time: float) -> None:
         at = round(time / self._stream.codec_context.time_base)
@@ -225,12 +240,15 @@ class _AvWriter:
         if self._sound:
             self._sound.copy_until(time)
 
-    def close(self) -> None:
+    def close(self, until: float | None) -> None:
+        """Ends the file, with its sound as far as `until`, or as it goes on behind the pictures."""
         try:
             if self._last >= 0:
                 self._file.mux(self._stream.encode(None))
+            if until is None:
+                until = (self._last + 1) * float(self._time_base()) + 0.5
             if self._sound:
-                self._sound.copy_until((self._last + 1) * float(self._time_base()) + 0.5)
+                self._sound.copy_until(until)
         finally:
             if self._sound:
                 self._sound.close()
@@ -257,11 +275,18 @@ def _rate(suffix: str, fps: float | None) -> float:
 
 
 class _Sound:
-    """A file's sound, copied as it is, in step with the pictures."""
+    """A file's sound, copied as it is, in step with the pictures.
 
-    def __init__(self, source: Path, file, path: Path):
+    Args:
+        source: The file, or its address.
+        began: Seconds of it that come before what is copied.
+        file: The `av` container that it goes into.
+        path: What that is called.
+    """
+
+    def __init__(self, source: str, began: float, file, path: Path):
         av = pyav()
-        self._source = av.open(str(source), metadata_errors="replace")
+        self._source = open_container(source)
         self._stream = None
         audio = self._source.streams.audio[0]
         try:
@@ -273,7 +298,11 @@ class _Sound:
             name = audio.codec_context.name
             log.warning("%s: a %s file cannot hold its sound (%s)", path, path.suffix, name)
         start = self._source.start_time
-        self._offset = 0.0 if start is None else start / 1e6
+        self._offset = (0.0 if start is None else start / 1e6) + began
+        self._is_cut = began > 0
+        if began > 0:
+            with contextlib.suppress(av.error.FFmpegError):  # else all before is read as well
+                self._source.seek(round(self._offset / audio.time_base), stream=audio)
         self._packets = self._source.demux(audio)
         self._waiting = None
 
@@ -286,9 +315,12 @@ class _Sound:
                 return
             if packet.dts is None or packet.pts is None:
                 continue
-            if float(packet.pts * packet.time_base) - self._offset > time:
+            at = float(packet.pts * packet.time_base) - self._offset
+            if at >= time:
                 self._waiting = packet
                 return
+            if at < 0 and self._is_cut:
+                continue
             shift = round(self._offset / packet.time_base)
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
             packet.stream = self._stream
@@ -301,7 +333,7 @@ class _Sound:
 class _OpenCvWriter:
     """A video file by OpenCV: an even rate, at which frames are repeated or left out."""
 
-    def __init__(self, temporary: Path, path: Path, first, fps: float | None, audio: Path | None):
+    def __init__(self, temporary: Path, path: Path, first, fps: float | None):
         cv2 = opencv()
         self._rate = _rate(path.suffix.lower(), fps)
         code = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()][2])
@@ -319,5 +351,5 @@ class _OpenCvWriter:
             self._file.write(bgr)
             self._written += 1
 
-    def close(self) -> None:
+    def close(self, _: float | None) -> None:
         self._file.release()

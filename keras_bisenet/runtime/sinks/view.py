@@ -17,7 +17,7 @@ from keras_bisenet.runtime.sinks.base import Style
 from keras_bisenet.runtime.sources.base import Frame
 
 KEPT = 3
-"""Answers that are kept: a client fetches a frame's picture first, and then its mask."""
+"""Answers that are kept, for programs that fetch a frame's picture first, and then its mask."""
 
 QUALITY = 80
 
@@ -64,6 +64,8 @@ class Shown:
 class View:
     """A sink that keeps the newest answers for whoever looks, and does no work for nobody."""
 
+    places = ()
+
     def __init__(self, style: Style):
         self.style = style
         self.palette = np.array(style.palette, np.uint8).tobytes()
@@ -90,9 +92,13 @@ class View:
             return self._kept[-1] if self._kept else None
 
     def after(self, number: int, seconds: float) -> Shown | None:
-        """The newest answer as soon as its number is above `number`; None if none comes."""
+        """The newest answer as soon as its number is above `number`; None if none comes.
+
+        A number that has not been yet is of a server before this one: then any answer is newer.
+        """
         deadline = time.monotonic() + seconds
         with self._changed:
+            number = number if number <= self._number else 0
             while not (self._kept and self._kept[-1].number > number):
                 left = deadline - time.monotonic()
                 if self.is_closed or left <= 0:

@@ -42,6 +42,9 @@ ONE_THREAD = 1 << 20
 """Pixels of a picture up to which one thread decodes it. More are left to several, so that a slow
 processor keeps up."""
 
+MOST_DAMAGED = 300
+"""Packets one after the other that cannot be decoded: what they are of is given up."""
+
 CURE = "see that it is on and reachable"
 
 
@@ -54,12 +57,16 @@ def open_source(name: str, options: SourceOptions) -> Source | None:
     if options.camera_size or options.fps:
         shown = without_password(name)
         raise UsageError(f"{shown}: --camera-size and --fps are for cameras: pi, 0, /dev/video0")
-    av = pyav()
-    if av is not None:
-        return Stream(name, options) if is_address else VideoFile(path, options)
-    from keras_bisenet.runtime.sources import opencv
+    if pyav() is None:
+        from keras_bisenet.runtime.sources import opencv
 
-    return opencv.Live(name, options) if is_address else opencv.VideoFile(path, options)
+        return opencv.open_address(name, options) if is_address else opencv.VideoFile(name, options)
+    if is_address:
+        stream = Stream(name, options)
+        if not stream.is_file:
+            return stream
+        stream.disconnect()
+    return VideoFile(name, options)
 
 
 def pyav():
@@ -76,25 +83,27 @@ def pyav():
 
 
 class VideoFile(Source):
-    """A video file. Frames come at their own times, which need not be even, and upright."""
+    """A video file, here or on a server. Frames come at their own times, which need not be even,
+    and upright."""
 
-    def __init__(self, path: Path, options: SourceOptions):
+    def __init__(self, place: str, options: SourceOptions):
         super().__init__()
-        self.name, self.files = str(path), (path,)
-        self._options = options
-        with _container(str(path)) as container:
-            stream = _video_stream(container, str(path))
+        self.name = without_password(place)
+        self._place, self._options = place, options
+        self.files = () if "://" in place else (Path(place),)
+        with open_container(place) as container:
+            stream = _video_stream(container, self.name)
             self.fps = float(stream.average_rate) if stream.average_rate else None
             self.length = stream.frames or None
             if self.length is None and container.duration and self.fps:
                 self.length = max(1, round(container.duration / 1e6 * self.fps))
             if container.streams.audio:
-                self.audio = path
+                self.audio = place
 
     def __iter__(self) -> Iterator[Frame]:
         number, last, start = 0, -1.0, None
         step = 1 / (self.fps or 30.0)
-        with _container(self.name) as container:
+        with open_container(self._place) as container:
             for at, picture in _decoded(container, self.name, self._options.rotate):
                 if start is None:
                     start = _start(container, at or 0.0)
@@ -112,50 +121,49 @@ class VideoFile(Source):
 
 
 class Stream(Source):
-    """A camera or a broadcast by its address, or a video file on a server."""
+    """A camera or a broadcast by its address.
+
+    Attributes:
+        is_file: Whether it is whole, a file on a server: `VideoFile` reads all of it.
+    """
+
+    live = True
 
     def __init__(self, name: str, options: SourceOptions):
         super().__init__()
         self._address, self._options = name, options
         self.name = without_password(name)
         self._closed = threading.Event()
-        self._container = self._open()
-        stream = _video_stream(self._container, self.name)
+        self._container = container = self._open()
+        stream = _video_stream(container, self.name)
         self.fps = float(stream.average_rate) if stream.average_rate else None
-        self.live = self._container.duration is None
+        # A list of a broadcast's next seconds has a size of its own.
+        has_size = container.size > 0 and container.format.name not in ("hls", "dash")
+        self.is_file = container.duration is not None or has_size
+
+    def disconnect(self) -> None:
+        """Lets go of what was opened to look at it."""
+        container, self._container = self._container, None
+        container.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        if self.live:
-            return reconnecting(
-                self._pictures, self.name, self._options.patience, self._closed.is_set, CURE
-            )
-        return self._frames()
+        return reconnecting(
+            self._pictures, self.name, self._options.patience, self._closed.is_set, CURE
+        )
 
     def close(self) -> None:
         self._closed.set()
 
     def _open(self):
-        # UDP, the usual choice for RTSP, loses packets on a busy Pi, and with them pictures.
-        options = {"rtsp_transport": "tcp"} if self._address.lower().startswith("rtsp") else {}
-        options |= {"fflags": "nobuffer", "flags": "low_delay"}
-        return _container(self._address, options=options, timeout=TIMEOUT)
+        # The second lets go of what came while FFmpeg made out what it is: it is old by then.
+        options = {"flags": "low_delay", "fflags": "nobuffer"}
+        return open_container(self._address, options=options)
 
     def _pictures(self) -> Iterator[Decoded]:
         container, self._container = self._container or self._open(), None
         with container:
             for _, picture in _decoded(container, self.name, self._options.rotate):
                 yield picture
-
-    def _frames(self) -> Iterator[Frame]:
-        start: float | None = None
-        decoded = _decoded(self._container, self.name, self._options.rotate)
-        for number, (at, picture) in enumerate(decoded):
-            if self._closed.is_set():
-                return
-            at = number / (self.fps or 30.0) if at is None else at
-            start = at if start is None else start
-            name = f"frame_{number + 1:06d}"
-            yield Frame(name, picture, at - start, time.monotonic())
 
 
 class Decoded(Picture):
@@ -223,10 +231,20 @@ def scaler() -> Callable[..., Any]:
     return functools.partial(reformat, threads=1)
 
 
-def _container(name: str, **options):
+def open_container(name: str, options: dict[str, str] | None = None):
+    """An `av` container to read from: a file, or an address.
+
+    Raises:
+        UserError: When nothing answers there, or it cannot be read.
+    """
     av = pyav()
+    options = dict(options or {})
+    if name.lower().startswith("rtsp"):
+        # UDP, the usual choice, loses packets on a busy Pi, and with them pictures.
+        options["rtsp_transport"] = "tcp"
+    timeout = TIMEOUT if "://" in name else None
     try:
-        return av.open(name, metadata_errors="replace", **options)
+        return av.open(name, metadata_errors="replace", options=options, timeout=timeout)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         name = without_password(name)
         if "://" in name:
@@ -275,10 +293,11 @@ def _decoded(container, name: str, rotate: int) -> Iterator[tuple[float | None, 
             frames = packet.decode()
         except av.error.FFmpegError:
             errors += 1  # a damaged packet: the next key frame makes up for it
-            if errors > 300:
+            if errors > MOST_DAMAGED:
                 return
             continue
         for frame in frames:
+            errors = 0
             yield frame.time, Decoded(frame, rotate - round(_rotation(frame)), converter)
 
 

@@ -94,7 +94,7 @@ class Source:
         fps: Frames per second, where it has a rate and says so.
         length: How many frames there are, by its own account; None where it gives none.
         files: The files that it reads, which no answer may overwrite.
-        audio: The file whose sound goes with the frames.
+        audio: The file, or a file's address, whose sound goes with the frames.
         notes: What a user should know at the end.
         failures: What could not be read, a line each, as far as the iteration has come.
     """
@@ -105,7 +105,7 @@ class Source:
     fps: float | None = None
     length: int | None = None
     files: tuple[Path, ...] = ()
-    audio: Path | None = None
+    audio: str | None = None
 
     def __init__(self) -> None:
         self.notes: list[str] = []

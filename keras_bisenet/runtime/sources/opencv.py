@@ -32,6 +32,15 @@ def open_source(name: str, options: SourceOptions) -> Source | None:
     return None
 
 
+def open_address(address: str, options: SourceOptions) -> Live | VideoFile:
+    """Opens a stream, or a video file on a server: what has a number of frames."""
+    stream = Live(address, options)
+    if not stream.is_file:
+        return stream
+    stream.disconnect()
+    return VideoFile(address, options)
+
+
 def opencv():
     """The `cv2` module.
 
@@ -49,7 +58,11 @@ def opencv():
 
 
 class Live(Source):
-    """A camera, or a stream by its address."""
+    """A camera, or a stream by its address.
+
+    Attributes:
+        is_file: Whether it has an end, as a file on a server: `VideoFile` reads all of it.
+    """
 
     live = True
 
@@ -60,6 +73,12 @@ class Live(Source):
         self._closed = threading.Event()
         self._capture = self._open()
         self.fps = _rate(self._capture)
+        self.is_file = self._capture.get(opencv().CAP_PROP_FRAME_COUNT) > 0
+
+    def disconnect(self) -> None:
+        """Lets go of what was opened to look at it."""
+        capture, self._capture = self._capture, None
+        capture.release()
 
     def __iter__(self) -> Iterator[Frame]:
         return reconnecting(
@@ -98,35 +117,43 @@ class Live(Source):
 
 
 class VideoFile(Source):
-    """A video file."""
+    """A video file, here or on a server."""
 
-    def __init__(self, path: Path, options: SourceOptions):
+    def __init__(self, place: str, options: SourceOptions):
         super().__init__()
-        cv2 = opencv()
-        self.name, self.files = str(path), (path,)
-        self._rotate = options.rotate
-        self._capture = cv2.VideoCapture(str(path))
-        if not self._capture.isOpened():
-            raise UserError(f"{path}: OpenCV cannot read this video: convert it to .mp4 (H.264)")
+        self.name = without_password(place)
+        self._place, self._rotate = place, options.rotate
+        self.files = () if "://" in place else (Path(place),)
+        self._capture = self._open()
         self.fps = _rate(self._capture)
-        length = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        length = int(self._capture.get(opencv().CAP_PROP_FRAME_COUNT))
         self.length = length if length > 0 else None
+
+    def _open(self):
+        with quiet_stderr():
+            capture = opencv().VideoCapture(self._place)
+        if not capture.isOpened():
+            raise UserError(
+                f"{self.name}: OpenCV cannot read this video: convert it to .mp4 (H.264)"
+            )
+        return capture
 
     def __iter__(self) -> Iterator[Frame]:
         number, last = 0, -1.0
+        capture, self._capture = self._capture or self._open(), None
         try:
             while True:
-                more, image = self._capture.read()
+                more, image = capture.read()
                 if not more:
                     break
-                at = self._capture.get(opencv().CAP_PROP_POS_MSEC) / 1000
+                at = capture.get(opencv().CAP_PROP_POS_MSEC) / 1000
                 # Where the file's timestamps make no sense, its rate has to do.
                 at = at if at > last else last + 1 / (self.fps or 30.0)
                 last, number = at, number + 1
                 image = turned(_rgb(image), self._rotate)
                 yield Frame(f"frame_{number:06d}", image, at, time.monotonic())
         finally:
-            self._capture.release()
+            capture.release()
         if number == 0:
             raise UserError(f"{self.name}: no frame could be read from it")
 

@@ -27,15 +27,19 @@ from keras_bisenet.runtime.sources.base import (
     turned,
 )
 
+NAME = re.compile(r"pi(?::(\d+))?")
 PROGRAMS = ("rpicam-vid", "libcamera-vid")  # the second is its name before 2024
 SIZE, FPS = (480, 640), 30.0
 CURE = "see that the cable is in, and `rpicam-hello --list-cameras` shows the camera"
+MOST_DAMAGED = 300
+"""Pictures one after the other that cannot be decoded: the camera is given up."""
+
 LARGEST_FRAME = 32 << 20
 """Bytes of one JPEG picture; a stream without an end of picture is no video."""
 
 
 def open_source(name: str, options: SourceOptions) -> PiCamera | None:
-    found = re.fullmatch(r"pi(?::(\d+))?", name)
+    found = NAME.fullmatch(name)
     return PiCamera(name, int(found[1] or 0), options) if found else None
 
 
@@ -64,8 +68,9 @@ class PiCamera(Source):
 
     def close(self) -> None:
         self._closed.set()
-        if self._process is not None:
-            self._process.terminate()
+        process = self._process  # the reading thread may let go of it meanwhile
+        if process is not None:
+            process.terminate()
 
     def _piped(self) -> Iterator[np.ndarray]:
         command = [
@@ -75,14 +80,24 @@ class PiCamera(Source):
             *("--framerate", f"{self.fps:g}"),
         ]
         with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
+            # Ctrl-C at a terminal reaches all of a session: the program would end before us, and
+            # count as lost.
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+            )
             self._process = process
             assert process.stdout is not None
-            number = 0
+            number, damaged = 0, 0
             try:
                 for jpeg in jpegs(process.stdout):
-                    number += 1
-                    yield turned(_decoded(jpeg), self._options.rotate)
+                    image = _decoded(jpeg)
+                    if image is None:
+                        damaged += 1
+                        if damaged > MOST_DAMAGED:
+                            raise UserError(f"{self.name}: its pictures are damaged: {CURE}")
+                        continue
+                    number, damaged = number + 1, 0
+                    yield turned(image, self._options.rotate)
             finally:
                 process.terminate()
                 try:
@@ -97,11 +112,9 @@ class PiCamera(Source):
 
     def _by_picamera2(self) -> Iterator[np.ndarray]:
         module = _picamera2()
+        camera = None
         try:
             camera = module.Picamera2(self._number)
-        except (IndexError, RuntimeError) as error:
-            raise UserError(f"{self.name}: no such camera ({error}): {CURE}") from error
-        try:
             # Its BGR888 is what everybody else calls RGB: red in the first byte.
             main = {"format": "BGR888", "size": (self._width, self._height)}
             controls = {"FrameRate": self.fps}
@@ -110,8 +123,11 @@ class PiCamera(Source):
             while not self._closed.is_set():
                 image = camera.capture_array("main")[:, : self._width]  # rows may be padded
                 yield turned(np.ascontiguousarray(image), self._options.rotate)
+        except (IndexError, RuntimeError, OSError) as error:
+            raise UserError(f"{self.name}: picamera2 gives no picture ({error}): {CURE}") from error
         finally:
-            camera.close()
+            if camera is not None:
+                camera.close()
 
 
 def jpegs(pipe: IO[bytes]) -> Iterator[bytes]:
@@ -137,15 +153,19 @@ def jpegs(pipe: IO[bytes]) -> Iterator[bytes]:
             yield whole[start:]
 
 
-def _decoded(jpeg: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(jpeg)) as picture:
-        return np.asarray(picture.convert("RGB"))
+def _decoded(jpeg: bytes) -> np.ndarray | None:
+    """RGB uint8 [h, w, 3]; None where the picture is damaged: the next one is not."""
+    try:
+        with Image.open(io.BytesIO(jpeg)) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
 
 
 def _picamera2():
     try:
         import picamera2
-    except ImportError:
+    except (ImportError, ValueError):  # or built for another NumPy than the one that is there
         return None
     return picamera2
 

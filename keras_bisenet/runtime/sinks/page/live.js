@@ -1,5 +1,5 @@
 "use strict";
-// Pulls a picture and its mask, shows both, and only then pulls the next: a slow client sees
+// Pulls a picture with its mask, shows both, and only then pulls the next: a slow client sees
 // fewer pictures, never older ones.
 
 const find = (id) => document.getElementById(id);
@@ -26,15 +26,16 @@ async function pull() {
   for (let pause = 250; ; ) {
     if (isPaused || document.hidden) { await wait(100); continue; }
     try {
-      const answer = await get(`/frame.jpg?after=${newest}`);
+      const answer = await get(`/frame.jpg?after=${newest}&ids=1`);
       if (answer.status === 204) { tell("no new pictures come from the camera"); continue; }
       const arrived = performance.now();
       const number = Number(answer.headers.get("X-Frame"));
       const age = Number(answer.headers.get("X-Age-Ms"));
-      const bitmap = await createImageBitmap(await answer.blob());
-      const of = await get(`/mask.png?ids=1&frame=${number}`);
+      const bytes = Number(answer.headers.get("X-Picture-Bytes"));
+      const both = await answer.blob(); // a JPEG, and the PNG of its class ids
+      const bitmap = await createImageBitmap(both.slice(0, bytes, "image/jpeg"));
       const exact = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-      const grey = await createImageBitmap(await of.blob(), exact);
+      const grey = await createImageBitmap(both.slice(bytes, both.size, "image/png"), exact);
       if (isPaused) continue;
       show(bitmap, grey);
       newest = number;
