@@ -1,21 +1,20 @@
-"""The live page for a minute, with clients that come and go: a short form of
-`tools/bench_live.py --only soak --soak 3600`."""
+"""The live page for a quarter of a minute, or a whole one, with clients that come and go: short
+forms of `tools/bench_live.py --only soak --soak 3600`."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
 
-
-def test_a_live_page_does_not_grow(tmp_path, standin, monkeypatch):
+@pytest.mark.parametrize("seconds", [15, pytest.param(60, marks=pytest.mark.slow)])
+def test_a_live_page_does_not_grow(tmp_path, standin, monkeypatch, seconds):
     pytest.importorskip("av")
     monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[2] / "tools"), *sys.path])
     from bench_live import Bench
 
     csv = tmp_path / "soak.csv"
-    found = Bench(tmp_path, "colours").soak((360, 480), 60, csv)
+    found = Bench(tmp_path, "colours").soak((360, 480), seconds, csv)
     header, *lines = csv.read_text().splitlines()
     assert header == "seconds,mb,cpu,descriptors,threads,answers" and len(lines) >= 8
     # Where others use the machine too, it answers less often; but it answers to the end.

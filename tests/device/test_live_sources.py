@@ -499,6 +499,48 @@ def test_a_camera_that_is_not_there_is_told_at_once():
         assert str(caught.value).startswith(f"{name}: ") and time.monotonic() - start < 8
 
 
+def test_a_camera_of_the_system_is_asked_turned_and_found_again(monkeypatch, quick_pauses, caplog):
+    """A stand-in for OpenCV's capture: it gives three pictures, then none, and is opened again."""
+    cv2 = pytest.importorskip("cv2")
+    asked, opened, released = {}, [], []
+
+    class VideoCapture:
+        def __init__(self, address):
+            opened.append(address)
+            self._left = 3
+
+        def isOpened(self):
+            return True
+
+        def set(self, name, value):
+            asked[name] = value
+
+        def get(self, name):
+            return 15.0 if name == cv2.CAP_PROP_FPS else -1.0
+
+        def read(self):
+            self._left -= 1
+            picture = numbered(10 * len(opened) + self._left)
+            picture[..., 0] = 0  # OpenCV's blue
+            return self._left >= 0, picture
+
+        def release(self):
+            released.append(self)
+
+    monkeypatch.setattr(cv2, "VideoCapture", VideoCapture)
+    source = open_source("0", SourceOptions(camera_size=(720, 1280), fps=15, rotate=180))
+    assert source.live and source.fps == 15
+    frames = list(itertools.islice(iter(source), 7))
+    source.close()
+    assert [number_of(frame.image[:, ::-1, :2]) for frame in frames] == [12, 11, 10, 22, 21, 20, 32]
+    assert not any(frame.image[..., 2].any() for frame in frames)  # RGB
+    assert opened == [0, 0, 0] and len(released) >= 2
+    assert asked[cv2.CAP_PROP_FRAME_WIDTH] == 1280 and asked[cv2.CAP_PROP_FRAME_HEIGHT] == 720
+    assert asked[cv2.CAP_PROP_FPS] == 15 and asked[cv2.CAP_PROP_BUFFERSIZE] == 1
+    said = [record.getMessage() for record in caplog.records]
+    assert [line for line in said if "lost after 3 frames" in line]
+
+
 # === The Pi's own ===
 
 

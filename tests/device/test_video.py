@@ -293,7 +293,9 @@ def test_frames_of_another_size_lose_nothing(tmp_path, model, segment):
     assert counts == ([8, 4] if segment else [8])
 
 
-def test_a_file_that_cannot_grow_is_said_and_what_is_not_kept_is_not_called_written(tmp_path, model):
+def test_a_file_that_cannot_grow_is_said_and_what_is_not_kept_is_not_called_written(
+    tmp_path, model
+):
     resource = pytest.importorskip("resource")
     times = [i / 25 for i in range(60)]
     source = write_video(tmp_path / "long.mp4", times, size=(96, 128), noise=50)
