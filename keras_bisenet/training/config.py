@@ -159,7 +159,7 @@ class TrainingConfig:
     precision: str = option(
         "auto",
         "auto: mixed_bfloat16 where the CPU has it.",
-        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+        choices=("auto", "float32", "mixed_bfloat16"),
     )
     loss_stride: int = option(
         1, "The main head meets one label of so many, each way.", choices=(1, 2, 4, 8)

@@ -8,7 +8,9 @@ the same from less, about twice as fast:
   convolutions before it, and bilinear interpolation adds nothing to what it interpolates;
 - convolutions compute in bfloat16 where the precision says so, from float32 weights;
 - on TensorFlow, batch normalization is the fused kernel. Keras 3 has the plain formula alone, whose
-  five passes over memory take longer than the convolution before it.
+  five passes over memory take longer than the convolution before it;
+- on TensorFlow in float32, the kernels' gradients of large feature maps are summed over bands of
+  rows, which stay in the processor's caches: up to twice as fast where it has no AVX512.
 
 `training_model` rewrites the plain graph to that end. Layers keep their names, and weights move
 between the two graphs by them.
@@ -16,6 +18,7 @@ between the two graphs by them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -25,6 +28,13 @@ from keras_bisenet.models.deployment import copy_weights
 
 SPATIAL = 4
 """Dimensions of a batch of feature maps."""
+
+BANDS, BANDED_VALUES = 8, 1 << 20
+"""Bands that a feature map is cut into for its kernel's gradient, and the values of one image's
+from which on it is: 128x128 of 64 channels."""
+
+MANY_CHANNELS = 16
+"""Channels below which oneDNN's kernel is as fast on all rows at once."""
 
 
 class TrainingModel(keras.Model):
@@ -81,6 +91,8 @@ def _layer_of(precision: str) -> Callable:
             return kind.from_config(config)
         if kind is keras.layers.BatchNormalization and _has_fused_kernel(layer):
             kind = FusedBatchNormalization
+        if kind is keras.layers.Conv2D and precision == "float32" and _has_bands(layer):
+            kind = BandedConvolution
         return kind.from_config({**config, "dtype": precision})
 
     return clone
@@ -138,3 +150,75 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         for average, of_batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             average.assign(average * self.momentum + of_batch * (1.0 - self.momentum))
         return normalized
+
+
+def _has_bands(layer) -> bool:
+    return (
+        keras.backend.backend() == "tensorflow"
+        and layer.data_format == "channels_last"
+        and layer.padding == "same"
+        and layer.groups == 1
+        and layer.dilation_rate == (1, 1)
+        and max(layer.kernel_size) > 1
+        and layer.input.shape[-1] >= MANY_CHANNELS
+    )
+
+
+class BandedConvolution(keras.layers.Conv2D):
+    """A convolution whose kernel's gradient is summed over bands of rows, of large feature maps.
+
+    The same weights, and the same numbers up to the order of a sum.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        if None in inputs.shape[1:] or math.prod(inputs.shape[1:]) < BANDED_VALUES:
+            return super().convolution_op(inputs, kernel)
+        import tensorflow as tf
+
+        paddings = [
+            _same_padding(side, size, step)
+            for side, size, step in zip(inputs.shape[1:3], self.kernel_size, self.strides)
+        ]
+        strides = [1, *self.strides, 1]
+
+        @tf.custom_gradient
+        def convolve(inputs, kernel):
+            def gradients(upstream):
+                of_inputs = tf.raw_ops.Conv2DBackpropInput(
+                    input_sizes=tf.shape(inputs),
+                    filter=kernel,
+                    out_backprop=upstream,
+                    strides=strides,
+                    padding="SAME",
+                )
+                padded = tf.pad(inputs, [(0, 0), *paddings, (0, 0)])
+                return of_inputs, _kernel_gradient(padded, upstream, kernel.shape, strides)
+
+            return tf.nn.conv2d(inputs, kernel, strides, "SAME"), gradients
+
+        return convolve(inputs, tf.convert_to_tensor(kernel))
+
+
+def _same_padding(side: int, size: int, step: int) -> tuple[int, int]:
+    """What "same" puts before and behind a side, as TensorFlow shares it out."""
+    total = max((-(-side // step) - 1) * step + size - side, 0)
+    return total // 2, total - total // 2
+
+
+def _kernel_gradient(padded, upstream, shape, strides):
+    import tensorflow as tf
+
+    rows, parts = upstream.shape[1], []
+    band = -(-rows // BANDS)
+    for first in range(0, rows, band):
+        end = min(first + band, rows)
+        parts.append(
+            tf.raw_ops.Conv2DBackpropFilter(
+                input=padded[:, first * strides[1] : (end - 1) * strides[1] + shape[0]],
+                filter_sizes=list(shape),
+                out_backprop=upstream[:, first:end],
+                strides=strides,
+                padding="VALID",  # oneDNN knows no padding of each side for itself here
+            )
+        )
+    return tf.add_n(parts)

@@ -103,7 +103,7 @@ def test_values_are_given_their_types():
         ({"loss": "dice"}, "loss: 'dice' is none of cross_entropy, ohem"),
         (
             {"precision": "int8"},
-            "precision: 'int8' is none of auto, float32, mixed_bfloat16, mixed_float16",
+            "precision: 'int8' is none of auto, float32, mixed_bfloat16",
         ),
         ({"early_stop": 0}, "early_stop: 0 is not positive"),
         ({"loss_stride": 3}, "loss_stride: 3 is none of 1, 2, 4, 8"),

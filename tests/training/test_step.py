@@ -8,8 +8,13 @@ import pytest
 
 from keras_bisenet.models import build_model
 from keras_bisenet.models.deployment import copy_weights
+from keras_bisenet.training import step
 from keras_bisenet.training.losses import cross_entropy, over_outputs
-from keras_bisenet.training.step import FusedBatchNormalization, training_model
+from keras_bisenet.training.step import (
+    BandedConvolution,
+    FusedBatchNormalization,
+    training_model,
+)
 from keras_bisenet.training.strides import at_stride, enlarged
 
 OPTIONS = {"alpha": 0.125, "head_width": 8, "boosters": True}
@@ -118,6 +123,67 @@ def test_one_value_has_no_variance():
         [[[0, 0]]]
     ]
     np.testing.assert_allclose(layer.moving_variance, [0.9, 0.9], rtol=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's kernels")
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "bias"),
+    [
+        ((24, 20), 3, 1, True),
+        ((24, 20), 3, 2, False),
+        ((27, 31), 3, 2, True),
+        ((16, 16), 5, 1, False),
+        ((25, 30), 3, 3, True),
+        ((3, 9), 3, 1, True),  # fewer rows than bands
+    ],
+)
+def test_a_kernels_gradient_over_bands_is_that_of_all_rows(monkeypatch, size, kernel, stride, bias):
+    import tensorflow as tf
+
+    monkeypatch.setattr(step, "BANDED_VALUES", 1)
+    image = keras.Input((*size, 16))
+    layer = keras.layers.Conv2D(8, kernel, stride, "same", use_bias=bias, activation="relu")
+    model = keras.Model(image, layer(image))
+    banded = training_model(model)
+    assert [type(one) is BandedConvolution for one in banded.layers] == [False, True]
+    images = tf.constant(np.random.default_rng(0).normal(size=(2, *size, 16)), tf.float32)
+
+    def gradients(of):
+        @tf.function
+        def compute():
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                outputs = of(images, training=True)
+                outputs = outputs[0] if isinstance(outputs, list) else outputs
+                loss = tf.reduce_sum(outputs**2)
+            return tape.gradient(loss, [images, *(v.value for v in of.trainable_variables)])
+
+        return compute()
+
+    for of_bands, of_all in zip(gradients(banded), gradients(model)):
+        np.testing.assert_allclose(of_bands, of_all, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's kernels")
+def test_bands_are_for_large_maps_in_float32(monkeypatch, plain, batch):
+    used = []
+    monkeypatch.setattr(
+        step,
+        "_kernel_gradient",
+        lambda *args, _plain=step._kernel_gradient: used.append(args) or _plain(*args),
+    )
+    for precision, values, expected in (
+        ("float32", 64 * 96 * 8, 0),
+        ("float32", 32 * 48 * 8, 2),
+        ("mixed_bfloat16", 32 * 48 * 8, 0),
+    ):
+        monkeypatch.setattr(step, "BANDED_VALUES", values)
+        used.clear()
+        model = training_model(plain, precision)
+        model.objective = over_outputs(cross_entropy, model.strides, model.label_strides)
+        model.compile("sgd")
+        model.train_on_batch(*batch)
+        assert len(used) == expected
 
 
 def test_bfloat16_is_in_the_layers_alone(plain, fast, batch):
