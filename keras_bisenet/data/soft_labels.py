@@ -1,7 +1,9 @@
 """Soft labels: for every pixel of an image, the share of each class, as a teacher sees it.
 
-A folder has one file an image, named as the image is (`street_07.jpg`: `street_07.npz`, or else
-`street_07.png`). Any program can write them:
+A folder has one file an image, named as the image is (`street_07.jpg`: `street_07.png`, or else
+`street_07.npz`). Images that share a name, as `train/a.png` and `val/a.png`, or `a.jpg` and
+`a.png`, have files named by their path below the folder of all (`train/a.png.npz`). Any program
+can write them:
 
 - NPZ: the array `p`, or the only array: `[h, w, N]`, numbers that are not negative, in the order of
   the data set's classes. Each pixel's are divided by their sum.
@@ -13,9 +15,11 @@ whose shares are all 0 has no label. The same image without a file is a mistake,
 
 from __future__ import annotations
 
+import os
 import zipfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,15 +41,31 @@ class SoftLabels:
     Args:
         directory: The folder.
         num_classes: int. How many classes they must tell apart.
+        names: What the files of images are named that share a stem with another: see `of`.
     """
 
     directory: Path
     num_classes: int
+    names: Mapping[Path, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, images: Iterable[Path], directory: Path, num_classes: int) -> SoftLabels:
+        """Those of a set of images, of which no two have one file."""
+        images = list(dict.fromkeys(images))
+        count = Counter(image.stem for image in images)
+        shared = [image for image in images if count[image.stem] > 1]
+        folders = [os.path.abspath(image.parent) for image in images] if shared else [""]
+        root = os.path.commonpath(folders)
+        names = {image: Path(os.path.relpath(image, root)).as_posix() for image in shared}
+        return cls(directory, num_classes, names)
 
     def path(self, image: Path) -> Path:
         """The file of an image, whether it is there or not."""
-        png = self.directory / f"{image.stem}.png"
-        return png if png.is_file() else self.directory / f"{image.stem}.npz"
+        png = self._path(image, ".png")
+        return png if png.is_file() else self._path(image, ".npz")
+
+    def _path(self, image: Path, suffix: str) -> Path:
+        return self.directory / f"{self.names.get(image, image.stem)}{suffix}"
 
     def check(self, images: Iterable[Path]) -> None:
         """Looks at the sizes of all files, without reading what is in them.
@@ -89,7 +109,7 @@ class SoftLabels:
 
     def write(self, image: Path, shares: np.ndarray) -> None:
         """Writes an image's file, whole or not at all; `shares` as `read` returns them."""
-        with replacing(self.directory / f"{image.stem}.npz") as temporary:
+        with replacing(self._path(image, ".npz")) as temporary:
             np.savez_compressed(temporary, **{ARRAY: shares})
 
     def _check_shape(self, image: Path, shape: Sequence[int]) -> None:

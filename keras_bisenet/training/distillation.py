@@ -34,13 +34,13 @@ def check_sources(config: TrainingConfig, dataset: Dataset) -> None:
     if config.teacher:
         check_teacher(Path(config.teacher), dataset.label_map)
     if config.soft_labels:
-        soft = SoftLabels(Path(config.soft_labels), num_classes)
-        soft.check(sample.image for sample in dataset.split("train"))
+        images = [sample.image for sample in dataset.split("train")]
+        SoftLabels.of(images, Path(config.soft_labels), num_classes).check(images)
     if config.extra:
         images = [sample.image for sample in unlabelled_images(Path(config.extra))]
         own = Path(config.extra) / "soft"
         if own.is_dir():
-            SoftLabels(own, num_classes).check(images)
+            SoftLabels.of(images, own, num_classes).check(images)
         elif not config.teacher:
             raise UsageError(
                 f"{own}: extra images need soft labels in such a folder, or a --teacher"
@@ -58,17 +58,19 @@ def open_sources(
     num_classes = dataset.label_map.num_classes
     soft = extra = None
     asked = []
+    images = [sample.image for sample in dataset.split("train")]
     if config.soft_labels:
-        soft = SoftLabels(Path(config.soft_labels), num_classes)
+        soft = SoftLabels.of(images, Path(config.soft_labels), num_classes)
     elif config.teacher:
-        soft = SoftLabels(run.path / "soft", num_classes)
+        soft = SoftLabels.of(images, run.path / "soft", num_classes)
         asked.append((dataset.split("train"), soft))
     if config.extra:
         samples = unlabelled_images(Path(config.extra))
         if folders := left_out(Path(config.extra)):
             log.warning("%s: left out the folders in it: %s", config.extra, listed(folders))
         own = Path(config.extra) / "soft"
-        of_extra = SoftLabels(own if own.is_dir() else run.path / "extra-soft", num_classes)
+        folder = own if own.is_dir() else run.path / "extra-soft"
+        of_extra = SoftLabels.of([sample.image for sample in samples], folder, num_classes)
         if not own.is_dir():
             asked.append((samples, of_extra))
         until = round(config.extra_until * config.epochs)

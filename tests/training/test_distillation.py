@@ -23,7 +23,7 @@ from keras_bisenet.training.config import TrainingConfig, make_config
 from keras_bisenet.training.distillation import open_sources
 from keras_bisenet.training.evaluation import KerasSegmenter
 from keras_bisenet.training.losses import cross_entropy, distillation, over_outputs
-from keras_bisenet.training.run import Run
+from keras_bisenet.training.run import Run, configured_dataset
 from keras_bisenet.training.saving import load_model
 from keras_bisenet.training.teacher import open_teacher
 
@@ -198,6 +198,16 @@ def test_shares_below_zero_and_no_numbers_are_refused():
             in_bytes(np.full((1, 1, 2), wrong))
 
 
+def test_images_that_share_a_name_have_files_of_their_own(tmp_path):
+    paths = ["train/a.png", "train/b.png", "val/a.png", "val/a.jpg"]
+    images = [tmp_path / path for path in paths]
+    soft = SoftLabels.of(images, tmp_path / "soft", 2)
+    files = ["train/a.png.npz", "b.npz", "val/a.png.npz", "val/a.jpg.npz"]
+    assert [soft.path(image) for image in images] == [tmp_path / "soft" / file for file in files]
+    alone = SoftLabels.of(images[:2], tmp_path / "soft", 2)
+    assert alone.path(images[0]) == tmp_path / "soft" / "a.npz"
+
+
 # === Batches ===
 
 
@@ -277,6 +287,33 @@ def test_a_tflite_file_teaches_as_its_run_does(float_run, float_file, streets):
     image, _ = dataset.read(dataset.split("val")[0])
     ours, theirs = (teach(image).astype(int) for teach in teachers)
     assert np.abs(ours - theirs).mean() < 1
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory, tiny):
+    """A teacher's file that names no classes."""
+    from keras_bisenet.models import build_model
+    from keras_bisenet.training.saving import save_model
+
+    path = tmp_path_factory.mktemp("teacher") / "untrained.keras"
+    save_model(build_model("bisenetv2", 11, **tiny().model_options), path)
+    return path
+
+
+def test_training_and_validation_images_of_one_name_have_their_own_answers(
+    tmp_path, streets, untrained, tiny
+):
+    config = tiny(teacher=str(untrained), train_on_val=True)
+    dataset = configured_dataset(config)
+    soft, _ = open_sources(config, Run(tmp_path / "first"), dataset)
+    samples = dataset.split("train")
+    assert len({soft.path(sample.image) for sample in samples}) == len(samples) == 11
+    teach = open_teacher(untrained, dataset.label_map, config.size)
+    for sample in (samples[0], samples[-1]):
+        np.testing.assert_array_equal(soft.read(sample.image), teach(dataset.read_image(sample)))
+    # The user's files are sought by the same names.
+    line = refused(tmp_path, streets, "--soft-labels", tmp_path, "--train-on-val")[1]
+    assert line.startswith(f"{tmp_path}/") and "/train/street_00000.png.npz: no such soft" in line
 
 
 # === What is refused, before a run directory is made ===
