@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from keras_bisenet.data.problems import Problem, print_warning
 from keras_bisenet.data.soft_labels import in_bytes
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.imaging.letterbox import Fit
 from keras_bisenet.label_map import LabelMap
+from keras_bisenet.segmenters import class_names
 from keras_bisenet.training.run import Run
 
 SHRINK = 2
@@ -40,6 +42,7 @@ def check_teacher(path: Path, labels: LabelMap) -> None:
     elif path.suffix == ".tflite":
         _open_tflite(path, labels)
     elif path.suffix == ".keras":
+        _own_order(path, labels)
         _load_keras(path, labels)
     else:
         raise UsageError(f"{path}: a teacher is a run, a .keras or a .tflite file")
@@ -52,8 +55,9 @@ def open_teacher(
 
     Args:
         path: A float run, a `.keras` or a `.tflite` file.
-        labels: The classes that it must tell apart, in any order if it names them.
-        size: `(height, width)` that images are fitted into for a lone `.keras` file.
+        labels: The classes that it must tell apart, in any order if it or the run that it lies in
+            names them.
+        size: `(height, width)` that images are fitted into for a `.keras` file in no run.
 
     Returns:
         A function from uint8 images `[h, w, 3]` to uint8 shares `[h / 2, w / 2, N]`, which several
@@ -83,11 +87,14 @@ def _open_keras(path: Path, labels: LabelMap, size: tuple[int, int]):
     from keras_bisenet.training.evaluation import KerasSegmenter
 
     if path.is_dir():
-        run = Run.open(path)
-        path, size = run.require_model(), run.config.size
-        order = _class_order(run.path, run.label_map.names, labels)
-    else:
+        path = Run.open(path).require_model()
+    order = _own_order(path, labels)
+    if order is None:
+        message = "the teacher names no classes: they are taken by number"
+        print_warning(Problem("class-names", "warning", message, (path,), ""))
         order = list(range(labels.num_classes))
+    run = Run(path.parent)
+    size = run.config.size if run.config_file.is_file() else size
     segmenter = KerasSegmenter(_load_keras(path, labels), size)
 
     def logits(image):
@@ -95,6 +102,12 @@ def _open_keras(path: Path, labels: LabelMap, size: tuple[int, int]):
         return segmenter.logits(image, fit), fit
 
     return logits, order
+
+
+def _own_order(path: Path, labels: LabelMap) -> list[int] | None:
+    """`_class_order` of a `.keras` file, by the run that it lies in; None outside of one."""
+    names = class_names(path)
+    return None if names is None else _class_order(path, names, labels)
 
 
 def _load_keras(path: Path, labels: LabelMap):

@@ -18,7 +18,7 @@ from keras_bisenet.data.soft_labels import SoftLabels, in_bytes, unlabelled_imag
 from keras_bisenet.data.tensorflow_views import random_view
 from keras_bisenet.data.training_samples import Extra
 from keras_bisenet.errors import UserError
-from keras_bisenet.label_map import VOID
+from keras_bisenet.label_map import VOID, LabelMap
 from keras_bisenet.training.config import TrainingConfig, make_config
 from keras_bisenet.training.distillation import open_sources
 from keras_bisenet.training.evaluation import KerasSegmenter
@@ -277,6 +277,28 @@ def test_a_run_teaches_what_it_answers(float_run, streets):
         assert shares.sum(axis=-1).min() > 245  # rounded to parts of 255
         same = shares.argmax(axis=-1) == segment(image)[::2, ::2]
         assert same.mean() > 0.95
+
+
+def test_a_file_in_a_run_has_the_classes_and_the_size_of_the_run(
+    tmp_path, streets, untrained, tiny, capsys, monkeypatch
+):
+    monkeypatch.setattr("keras_bisenet.data.problems._printed", set())
+    labels = load_dataset("streets", streets).label_map
+    turned = LabelMap(labels.names[::-1], labels.palette[::-1])
+    run = Run.create(tmp_path / "run", tiny(size="32x64"), turned)
+    shutil.copy(untrained, run.model_file)
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    answers = [
+        open_teacher(path, labels, (64, 96))(image)
+        for path in (run.path, run.model_file, untrained)
+    ]
+    np.testing.assert_array_equal(*answers[:2])
+    assert (answers[1] != answers[2]).any()
+    lone = open_teacher(untrained, labels, (32, 64))(image)
+    np.testing.assert_array_equal(answers[1], lone[..., ::-1])
+    told = [line for line in capsys.readouterr().err.splitlines() if "Warning" in line]
+    message = "the teacher names no classes: they are taken by number"
+    assert told == [f"Warning: {untrained}: {message}"]
 
 
 def test_a_tflite_file_teaches_as_its_run_does(float_run, float_file, streets):
