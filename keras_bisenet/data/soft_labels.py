@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from PIL import Image
 from keras_bisenet.data.dataset import ASPECT_TOLERANCE, Sample
 from keras_bisenet.errors import UserError
 from keras_bisenet.files import replacing
-from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
+from keras_bisenet.imaging.reading import IMAGE_SUFFIXES, image_size
 
 ARRAY = "p"
 CURE = "write it again as docs/training.md says"
@@ -67,8 +67,16 @@ class SoftLabels:
     def _path(self, image: Path, suffix: str) -> Path:
         return self.directory / f"{self.names.get(image, image.stem)}{suffix}"
 
-    def check(self, images: Iterable[Path]) -> None:
+    def check(
+        self,
+        images: Iterable[Path],
+        size_of: Callable[[Path], tuple[int, int]] = image_size,
+    ) -> None:
         """Looks at the sizes of all files, without reading what is in them.
+
+        Args:
+            images: The images.
+            size_of: From one of them to its `(height, width)`.
 
         Raises:
             UserError: When an image has no file, or one of another size or number of classes.
@@ -83,10 +91,14 @@ class SoftLabels:
             )
         for image in images:
             with _named(self.path(image)):
-                self._check_shape(image, _shape(self.path(image), self.num_classes))
+                self._check_shape(size_of(image), _shape(self.path(image), self.num_classes))
 
-    def read(self, image: Path) -> np.ndarray:
+    def read(self, image: Path, size: tuple[int, int] | None = None) -> np.ndarray:
         """The shares of an image's pixels.
+
+        Args:
+            image: The image.
+            size: Its `(height, width)`, where it is known.
 
         Returns:
             uint8 `[h, w, num_classes]`, in parts of any whole.
@@ -104,7 +116,7 @@ class SoftLabels:
                 # Opened here, since NumPy leaves a damaged file open.
                 with path.open("rb") as file, np.load(file) as arrays:
                     shares = arrays[_array_name(arrays.files)]
-            self._check_shape(image, shares.shape)
+            self._check_shape(size or image_size(image), shares.shape)
             return in_bytes(shares)
 
     def write(self, image: Path, shares: np.ndarray) -> None:
@@ -112,11 +124,10 @@ class SoftLabels:
         with replacing(self._path(image, ".npz")) as temporary:
             np.savez_compressed(temporary, **{ARRAY: shares})
 
-    def _check_shape(self, image: Path, shape: Sequence[int]) -> None:
+    def _check_shape(self, size: tuple[int, int], shape: Sequence[int]) -> None:
         if len(shape) != 3 or shape[2] != self.num_classes:
             raise ValueError(f"{'x'.join(map(str, shape))} is not h x w x {self.num_classes}")
-        with Image.open(image) as file:
-            width, height = file.size
+        height, width = size
         ratio = (shape[0] / shape[1]) / (height / width)
         if max(ratio, 1 / ratio) > 1 + ASPECT_TOLERANCE:
             raise ValueError(f"{shape[0]}x{shape[1]} is no size of an image of {height}x{width}")

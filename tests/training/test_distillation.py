@@ -18,6 +18,7 @@ from keras_bisenet.data.soft_labels import SoftLabels, in_bytes, unlabelled_imag
 from keras_bisenet.data.tensorflow_views import random_view
 from keras_bisenet.data.training_samples import Extra
 from keras_bisenet.errors import UserError
+from keras_bisenet.imaging.reading import image_size, read_image
 from keras_bisenet.label_map import VOID, LabelMap
 from keras_bisenet.training.config import TrainingConfig, make_config
 from keras_bisenet.training.distillation import open_sources
@@ -162,6 +163,20 @@ def test_every_format_says_the_same(tmp_path, picture):
         found = soft.read(picture).astype(float)
         found /= np.maximum(found.sum(axis=-1, keepdims=True), 1)
         np.testing.assert_allclose(found, expected, atol=1 / 255)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_photograph_has_the_size_that_is_seen(tmp_path, orientation):
+    path = tmp_path / "phone.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (96, 64)).save(path, exif=exif)
+    height, width, _ = read_image(path).shape
+    assert image_size(path) == (height, width)
+    soft = SoftLabels(tmp_path, 2)
+    soft.write(path, np.zeros((height // 2, width // 2, 2), np.uint8))
+    soft.check([path])
+    assert soft.read(path).shape == (height // 2, width // 2, 2)
 
 
 @pytest.mark.parametrize(
