@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import click
 
 from keras_bisenet.cli.options import (
@@ -68,7 +70,7 @@ def command(
     options = {name: value for name, value in options.items() if value is not None}
     with training_half():
         from keras_bisenet.training.distributed import run_in_worker
-        from keras_bisenet.training.run import Run, best_row
+        from keras_bisenet.training.run import Run, best_row, left_out_as
 
         if resume:
             run = Run.open(run_dir, any_classes)
@@ -95,7 +97,11 @@ def command(
             dataset, leave_out = check_before_work(config), []
             if suggested:
                 given = {**values, **options}
+                if config.train_on_val:  # what it shares with train is no leak: test alone judges
+                    others = {name: s for name, s in dataset.splits.items() if name != "val"}
+                    dataset = dataclasses.replace(dataset, splits=others)
                 taken, leave_out = take_suggestions(dataset)
+                leave_out = [left_out_as(image, config) for image in leave_out]
                 taken = {name: value for name, value in taken.items() if name not in given}
                 config = make_config(TrainingConfig, {**given, **taken}, source)
                 for name, value in taken.items():
@@ -103,7 +109,7 @@ def command(
             if is_first:
                 run = Run.create(run_dir, config, dataset.label_map)
                 if leave_out:
-                    write_text(run.leave_out_file, "".join(f"{name}\n" for name in leave_out))
+                    write_text(run.leave_out_file, "".join(f"{line}\n" for line in leave_out))
                     click.echo(
                         f"left out of training, since val or test has them: {len(leave_out)}"
                     )
@@ -158,7 +164,7 @@ def take_suggestions(dataset):
     """What `dataset check` suggests to train with.
 
     Returns:
-        Values of the configuration, and the names of training images that other splits have too.
+        Values of the configuration, and the training images that other splits have too.
 
     Raises:
         UserError: When the data have other errors than those.
@@ -174,7 +180,7 @@ def take_suggestions(dataset):
         )
     trained = {id(sample) for sample in dataset.split("train")}
     leaks = (issue for issue in result.issues if issue.rule == "leaking-split")
-    leave_out = {s.image.name for issue in leaks for s in issue.samples if id(s) in trained}
+    leave_out = {s.image for issue in leaks for s in issue.samples if id(s) in trained}
     values = result.suggestions.to_json()
     taken = {name: values[name] for name in ("size", "class_weights") if values[name]}
     return taken, sorted(leave_out)

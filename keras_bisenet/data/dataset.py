@@ -90,9 +90,9 @@ class Dataset:
             raise UsageError(f"{self.name} has no split {name!r}: choose one of {known}")
         return self.splits[name]
 
-    def without(self, split: str, names: Collection[str]) -> Dataset:
-        """The data set without the images of these names in a split."""
-        kept = tuple(sample for sample in self.split(split) if sample.image.name not in names)
+    def without(self, split: str, images: Collection[Path]) -> Dataset:
+        """The data set without some images of a split."""
+        kept = tuple(sample for sample in self.split(split) if sample.image not in images)
         return dataclasses.replace(self, splits={**self.splits, split: kept})
 
     def require_labels(self, split: str) -> None:

@@ -22,6 +22,7 @@ import csv
 import dataclasses
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -54,6 +55,12 @@ def configured_dataset(config: TrainingConfig) -> Dataset:
     """
     dataset = load_dataset(config.dataset, config.data_dir, hold_out=config.hold_out)
     return trained_on_val(dataset) if config.train_on_val else dataset
+
+
+def left_out_as(image: Path, config: TrainingConfig) -> str:
+    """What stands in `leave_out.txt` for an image: its path below the data set's folder, from
+    `./` on, so that it holds where the data have moved."""
+    return f"./{Path(os.path.relpath(image, config.data_dir)).as_posix()}"
 
 
 class Run:
@@ -154,8 +161,11 @@ class Run:
         config = config or self.config
         dataset = configured_dataset(config)
         if self.leave_out_file.is_file():
-            names = self.leave_out_file.read_text(encoding="utf-8").splitlines()
-            dataset = dataset.without("train", set(names))
+            lines = self.leave_out_file.read_text(encoding="utf-8").splitlines()
+            images = [sample.image for sample in dataset.split("train")]
+            # Earlier runs have bare names, which stand for every image of that name.
+            left = {i for i in images if i.name in lines or left_out_as(i, config) in lines}
+            dataset = dataset.without("train", left)
         if not self.label_map_file.is_file():  # of a run that another process is about to make
             return dataset
         return with_classes_of(dataset, self.label_map.names, self.path, self.any_classes)

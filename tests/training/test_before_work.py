@@ -160,7 +160,8 @@ def test_suggestions_are_taken_over(streets, tmp_path):
             shutil.copy(tmp_path / "data" / source / name, tmp_path / "data" / folder / f"c{name}")
     dataset = load_dataset("streets", tmp_path / "data")
     taken, leave_out = take_suggestions(dataset)
-    assert leave_out == ["cstreet_00000.png", "cstreet_00002.png"]
+    names = ["cstreet_00000.png", "cstreet_00002.png"]
+    assert leave_out == [tmp_path / "data" / "train" / name for name in names]
     assert taken["size"] == "64x96"
     weights = [float(weight) for weight in taken["class_weights"].split(",")]
     assert len(weights) == 11 and max(weights) > 2 * min(weights)
@@ -176,6 +177,33 @@ def test_what_was_left_out_stays_left_out(streets, tmp_path, tiny):
     names = [sample.image.name for sample in new.load_dataset().split("train")]
     assert len(names) == 7 and "street_00001.png" not in names
     assert len(new.load_dataset().split("val")) == 3
+
+
+def test_leaks_are_found_before_val_is_trained_on(streets, tmp_path, monkeypatch):
+    import shutil
+
+    data = shutil.copytree(streets, tmp_path / "data")
+    # Two images of test's; one of val's; and all of them with names that val and train have.
+    copies = [("test", 2, "train", 1), ("test", 0, "val", 2), ("val", 0, "train", 2)]
+    for source, i, split, k in copies:
+        for end in ("", "annot"):
+            place = data / f"{split}{end}" / f"street_{k:05d}.png"
+            shutil.copy(data / f"{source}{end}" / f"street_{i:05d}.png", place)
+    monkeypatch.setattr(
+        "keras_bisenet.cli.train.train", lambda config, run: [{"val_miou": 0.0, "epoch": 1.0}]
+    )
+    result = run("train", "--dataset", "streets", "--data-dir", data, "--run", tmp_path / "run",
+                 "--size", "64x96", "--suggested", "--train-on-val")  # fmt: skip
+    assert "left out of training, since val or test has them: 2\n" in result.output, result.output
+    new = Run(tmp_path / "run")
+    lines = "./train/street_00001.png\n./val/street_00002.png\n"
+    assert new.leave_out_file.read_text() == lines
+    shutil.move(data, tmp_path / "moved")
+    new.move_data(tmp_path / "moved")
+    images = {sample.image for sample in new.load_dataset().split("train")}
+    assert len(images) == 9
+    assert tmp_path / "moved" / "val" / "street_00001.png" in images
+    assert tmp_path / "moved" / "train" / "street_00001.png" not in images
 
 
 def test_suggestions_of_bad_data_are_refused(tmp_path):
