@@ -245,6 +245,13 @@ def best_row(rows: list[dict[str, float]]) -> dict[str, float]:
     return max(rows, key=lambda row: rank_of(row["val_miou"]))
 
 
+def is_stale(rows: list[dict[str, float]], early_stop: int | None) -> bool:
+    """Whether validation mIoU has not risen for `early_stop` epochs."""
+    if early_stop is None or not rows:
+        return False
+    return rows[-1]["epoch"] - best_row(rows)["epoch"] >= early_stop
+
+
 def rank_of(miou: float) -> float:
     """What to compare mIoUs by."""
     return -1.0 if math.isnan(miou) else miou
