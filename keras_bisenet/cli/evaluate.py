@@ -59,11 +59,13 @@ def command(
         if Path(model).is_dir():
             config = Run.open(model).config
             dataset_name, data_dir = dataset_name or config.dataset, data_dir or config.data_dir
-            if hold_out is None and dataset_name == config.dataset:
+            # What the run held out of training and validation says nothing about other splits.
+            is_divided = split in ("train", "val")
+            if hold_out is None and dataset_name == config.dataset and is_divided:
                 hold_out = config.hold_out
         if not dataset_name or not data_dir:
             raise UsageError("give --dataset and --data-dir: only a run directory knows its own")
-        dataset = load_dataset(dataset_name, data_dir, hold_out=hold_out)
+        dataset = load_dataset(dataset_name, data_dir, hold_out=hold_out, to_train=False)
         names = class_names(model)
         dataset = with_classes_of(dataset, names, model, any_classes)
         dataset.require_labels(split)
