@@ -50,9 +50,12 @@ def command(source, run_dir, data_dir, resume, any_classes, **options):
                     f"{run_dir}: --resume goes on with the run's own {', '.join(changed)}: "
                     "leave the option out, or start a new run"
                 )
+            training = run.config
+            if data_dir:
+                training = dataclasses.replace(training, data_dir=str(data_dir))
+            run.load_dataset(training)
             if data_dir:
                 run.move_data(data_dir)
-            run.load_dataset()
         else:
             config = make_config(QuantizationConfig, options, "quantize")
             training = source.config

@@ -75,8 +75,9 @@ def command(
         if resume:
             run = Run.open(run_dir, any_classes)
             config = run.config
-            if options.get("data_dir"):  # it may have moved
-                config = run.move_data(options["data_dir"])
+            moved_to = options.get("data_dir")
+            if moved_to:
+                config = dataclasses.replace(config, data_dir=moved_to)
             asked = {**(read_config(config_file) if config_file else {}), **options}
             asked = make_config(TrainingConfig, {**vars(config), **asked}, "--resume")
             if asked != config:
@@ -86,6 +87,8 @@ def command(
                     "leave the option out, or start a new run"
                 )
             check_before_work(config, run)
+            if moved_to:
+                run.move_data(moved_to)
         else:
             values = read_config(config_file) if config_file else {}
             source = config_file or "train"

@@ -9,7 +9,9 @@ from click.testing import CliRunner
 from dataset_layouts import write_image, write_mask
 
 from keras_bisenet.cli import main
+from keras_bisenet.data import load_dataset
 from keras_bisenet.errors import UsageError
+from keras_bisenet.training.config import QuantizationConfig
 from keras_bisenet.training.run import Run, best_row
 
 
@@ -144,6 +146,22 @@ def test_packing_and_checking_refuse_before_they_work(tmp_path):
         assert "reading" not in result.output
 
 
+@pytest.mark.parametrize("verb", ["train", "quantize"])
+def test_a_wrong_place_of_the_data_is_not_written_into_the_run(tmp_path, tiny, verb):
+    config, source = tiny(), []
+    labels = load_dataset(config.dataset, config.data_dir).label_map
+    quantization = QuantizationConfig() if verb == "quantize" else None
+    new = Run.create(tmp_path / "run", config, labels, quantization)
+    if quantization:
+        source = [Run.create(tmp_path / "float", config, labels).path]
+        (tmp_path / "float" / "model.keras").touch()
+    before = new.config_file.read_text()
+    for wrong in (tmp_path / "nowhere", tmp_path):
+        result = run(verb, *source, "--run", new.path, "--resume", "--data-dir", wrong)
+        assert result.exit_code == 1 and f"Error: {wrong}" in result.output, result.output
+        assert new.config_file.read_text() == before
+
+
 # === train --suggested ===
 
 
@@ -151,7 +169,6 @@ def test_suggestions_are_taken_over(streets, tmp_path):
     import shutil
 
     from keras_bisenet.cli.train import take_suggestions
-    from keras_bisenet.data import load_dataset
 
     shutil.copytree(streets, tmp_path / "data")
     for folder, source in (("train", "val"), ("trainannot", "valannot")):
@@ -168,8 +185,6 @@ def test_suggestions_are_taken_over(streets, tmp_path):
 
 
 def test_what_was_left_out_stays_left_out(streets, tmp_path, tiny):
-    from keras_bisenet.data import load_dataset
-
     config = tiny()
     labels = load_dataset(config.dataset, config.data_dir).label_map
     new = Run.create(tmp_path / "run", config, labels)
