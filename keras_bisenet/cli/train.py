@@ -206,7 +206,7 @@ def check_before_work(config, run=None):
         from keras_bisenet.training.devices import check_resident
 
         check_resident()
-    if config.weights:
+    if config.weights and not (run and run.read_metrics()):  # else it has started from them
         find_weights(config.weights)
     if run:
         dataset = run.load_dataset(config)
@@ -228,5 +228,5 @@ def check_before_work(config, run=None):
             load_tensorflow()
         from keras_bisenet.training.distillation import check_sources
 
-        check_sources(config, dataset)
+        check_sources(config, dataset, run)
     return dataset

@@ -16,7 +16,7 @@ from PIL import Image
 from keras_bisenet.data.masks import read_colours, read_mask
 from keras_bisenet.data.problems import Problem, SampleError
 from keras_bisenet.errors import UsageError, UserError, listed
-from keras_bisenet.imaging.reading import EXIF_SUFFIXES, exif_orientation, read_image
+from keras_bisenet.imaging.reading import EXIF_SUFFIXES, exif_orientation, image_size, read_image
 from keras_bisenet.label_map import (
     VOID,
     ColourMap,
@@ -173,6 +173,14 @@ class Dataset:
             UserError: When it cannot be read.
         """
         return read_image(sample.image, self.image_range)
+
+    def image_size(self, sample: Sample) -> tuple[int, int]:
+        """`(height, width)` of the image of one sample, from the file's header alone.
+
+        Raises:
+            UserError: When it cannot be read.
+        """
+        return image_size(sample.image)
 
     def read_raw(self, sample: Sample) -> np.ndarray:
         """What a mask file holds before the label map.

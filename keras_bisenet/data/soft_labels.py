@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,13 +70,13 @@ class SoftLabels:
     def check(
         self,
         images: Iterable[Path],
-        size_of: Callable[[Path], tuple[int, int]] = image_size,
+        sizes: Iterable[tuple[int, int]] | None = None,
     ) -> None:
         """Looks at the sizes of all files, without reading what is in them.
 
         Args:
             images: The images.
-            size_of: From one of them to its `(height, width)`.
+            sizes: Their `(height, width)`, where they are no files.
 
         Raises:
             UserError: When an image has no file, or one of another size or number of classes.
@@ -89,9 +89,9 @@ class SoftLabels:
                 f"{self.path(missing[0])}: no such soft labels, of {missing[0].name}{others}: "
                 "write a file for each image, or take another folder"
             )
-        for image in images:
+        for image, size in zip(images, sizes or map(image_size, images)):
             with _named(self.path(image)):
-                self._check_shape(size_of(image), _shape(self.path(image), self.num_classes))
+                self._check_shape(size, _shape(self.path(image), self.num_classes))
 
     def read(self, image: Path, size: tuple[int, int] | None = None) -> np.ndarray:
         """The shares of an image's pixels.

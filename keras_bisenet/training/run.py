@@ -7,6 +7,8 @@
     RUN/checkpoints/         the state that --resume goes on from
     RUN/logs/                TensorBoard
     RUN/samples/             overlays of validation images
+    RUN/soft/                what the teacher says of training images, where there is one
+    RUN/extra-soft/          and of extra images
     RUN/leave_out.txt        training images that are not trained on, where --suggested found some
 
 A quantized run keeps the float model.keras that it started from, and has beside it
@@ -84,6 +86,8 @@ class Run:
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
         self.samples = self.path / "samples"
+        self.soft = self.path / "soft"
+        self.extra_soft = self.path / "extra-soft"
         self.leave_out_file = self.path / "leave_out.txt"
 
     @classmethod

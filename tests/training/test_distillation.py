@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -11,17 +12,20 @@ from click.testing import CliRunner
 from PIL import Image
 
 from keras_bisenet.cli import main
+from keras_bisenet.cli.train import check_before_work
 from keras_bisenet.data import load_dataset
 from keras_bisenet.data.augmentation import SOFT_STRIDE, Augmentation
 from keras_bisenet.data.pipeline import TrainingPipeline
+from keras_bisenet.data.shards import pack
 from keras_bisenet.data.soft_labels import SoftLabels, in_bytes, unlabelled_images
 from keras_bisenet.data.tensorflow_views import random_view
 from keras_bisenet.data.training_samples import Extra
 from keras_bisenet.errors import UserError
 from keras_bisenet.imaging.reading import image_size, read_image
 from keras_bisenet.label_map import VOID, LabelMap
+from keras_bisenet.training import distillation as distillation_module
 from keras_bisenet.training.config import TrainingConfig, make_config
-from keras_bisenet.training.distillation import open_sources
+from keras_bisenet.training.distillation import check_sources, open_sources
 from keras_bisenet.training.evaluation import KerasSegmenter
 from keras_bisenet.training.losses import cross_entropy, distillation, over_outputs
 from keras_bisenet.training.run import Run, configured_dataset
@@ -351,6 +355,61 @@ def test_training_and_validation_images_of_one_name_have_their_own_answers(
     # The user's files are sought by the same names.
     line = refused(tmp_path, streets, "--soft-labels", tmp_path, "--train-on-val")[1]
     assert line.startswith(f"{tmp_path}/") and "/train/street_00000.png.npz: no such soft" in line
+
+
+def test_a_teacher_that_has_answered_is_not_needed_any_more(tmp_path, untrained, tiny):
+    gone = tmp_path / "teacher.keras"
+    config = tiny(teacher=str(gone), weights=str(gone))
+    dataset = configured_dataset(config)
+    run = Run.create(tmp_path / "run", config, dataset.label_map)
+    shutil.copy(untrained, gone)
+    open_sources(config, run, dataset)
+    run.write_metrics([{"epoch": 1, "val_miou": 0.5}])
+    gone.unlink()
+    check_before_work(config, run)
+    soft, _ = open_sources(config, run, dataset)
+    soft.path(dataset.split("train")[3].image).unlink()
+    with pytest.raises(UserError, match=f"^{gone}: no such teacher: "):
+        check_before_work(config, run)
+
+
+def test_packed_images_are_taught_as_those_of_the_folder(tmp_path, streets, untrained, tiny):
+    dataset = load_dataset("streets", streets)
+    pack(dataset, tmp_path / "packed")
+    packed = load_dataset("shards", tmp_path / "packed")
+    answers = []
+    for name, data in (("folder", dataset), ("shards", packed)):
+        run = Run(tmp_path / name)
+        soft, _ = open_sources(tiny(teacher=str(untrained)), run, data)
+        answers.append([soft.read(s.image, data.image_size(s)) for s in data.split("train")])
+    np.testing.assert_array_equal(*answers)
+    # And these answers fit the other of the two.
+    check_sources(tiny(soft_labels=str(tmp_path / "shards" / "soft")), dataset)
+    check_sources(tiny(soft_labels=str(tmp_path / "folder" / "soft")), packed)
+    first = packed.split("train")[0]
+    twice = (first, dataclasses.replace(packed.split("train")[1], image=first.image))
+    packed = dataclasses.replace(packed, splits={**packed.splits, "train": twice})
+    with pytest.raises(UserError, match=f"^{first.image}: 2 packed images have this name, "):
+        check_sources(tiny(teacher=str(untrained)), packed)
+
+
+def test_a_teacher_sees_deep_images_as_they_are_learnt(tmp_path, monkeypatch, streets, tiny):
+    dataset = dataclasses.replace(load_dataset("streets", streets), image_range=4095.0)
+    deep = tmp_path / "deep.png"
+    Image.fromarray(np.full((64, 96), 1000, np.uint16)).save(deep)
+    sample = dataclasses.replace(dataset.split("train")[0], image=deep)
+    dataset = dataclasses.replace(dataset, splits={"train": (sample,)})
+    seen = []
+
+    def teach(image):
+        seen.append(image)
+        return np.zeros((32, 48, 11), np.uint8)
+
+    monkeypatch.setattr(distillation_module, "check_teacher", lambda *_: None)
+    monkeypatch.setattr(distillation_module, "open_teacher", lambda *_: teach)
+    open_sources(tiny(teacher="any"), Run(tmp_path / "run"), dataset)
+    np.testing.assert_array_equal(seen, [dataset.read_image(sample)])
+    assert (seen[0] == 62).all()
 
 
 # === What is refused, before a run directory is made ===
