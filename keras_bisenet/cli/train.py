@@ -13,7 +13,6 @@ from keras_bisenet.cli.options import (
     training_half,
 )
 from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.files import write_text
 from keras_bisenet.progress import progress_bar
 from keras_bisenet.training.config import TrainingConfig, make_config, read_config
 
@@ -70,7 +69,7 @@ def command(
     options = {name: value for name, value in options.items() if value is not None}
     with training_half():
         from keras_bisenet.training.distributed import run_in_worker
-        from keras_bisenet.training.run import Run, best_row, left_out_as
+        from keras_bisenet.training.run import Run, best_row
 
         if resume:
             run = Run.open(run_dir, any_classes)
@@ -104,15 +103,13 @@ def command(
                     others = {name: s for name, s in dataset.splits.items() if name != "val"}
                     dataset = dataclasses.replace(dataset, splits=others)
                 taken, leave_out = take_suggestions(dataset)
-                leave_out = [left_out_as(image, config) for image in leave_out]
                 taken = {name: value for name, value in taken.items() if name not in given}
                 config = make_config(TrainingConfig, {**given, **taken}, source)
                 for name, value in taken.items():
                     click.echo(f"suggested: --{name.replace('_', '-')} {value}")
             if is_first:
-                run = Run.create(run_dir, config, dataset.label_map)
+                run = Run.create(run_dir, config, dataset.label_map, leave_out=leave_out)
                 if leave_out:
-                    write_text(run.leave_out_file, "".join(f"{line}\n" for line in leave_out))
                     click.echo(
                         f"left out of training, since val or test has them: {len(leave_out)}"
                     )

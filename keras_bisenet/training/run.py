@@ -26,6 +26,7 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_bisenet.data import load_dataset
@@ -33,7 +34,7 @@ from keras_bisenet.data.class_agreement import with_classes_of
 from keras_bisenet.data.dataset import Dataset
 from keras_bisenet.data.splits import trained_on_val
 from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.files import check_output_folder, write_csv, write_json
+from keras_bisenet.files import check_output_folder, write_csv, write_json, write_text
 from keras_bisenet.label_map import LabelMap
 from keras_bisenet.training.config import (
     QuantizationConfig,
@@ -109,8 +110,9 @@ class Run:
         config: TrainingConfig,
         label_map: LabelMap,
         quantization: QuantizationConfig | None = None,
+        leave_out: Sequence[Path] = (),
     ) -> Run:
-        """A new run with its configuration written.
+        """A new run with its configuration written, and the images that it does not train on.
 
         What a run left that was stopped before its first checkpoint makes room for it.
 
@@ -124,6 +126,9 @@ class Run:
         write_json(run.label_map_file, label_map.to_json())
         if quantization:
             write_config(run.quantization_file, quantization)
+        if leave_out:
+            lines = [f"{left_out_as(image, config)}\n" for image in leave_out]
+            write_text(run.leave_out_file, "".join(lines))
         write_config(run.config_file, config)
         return run
 
@@ -144,14 +149,19 @@ class Run:
     @property
     def is_left_over(self) -> bool:
         """Whether this is a run that was stopped before its first checkpoint, and no more."""
-        if not self.config_file.is_file() or self.metrics_file.exists():
+        if not self.path.is_dir() or self.metrics_file.exists():
             return False
         names = {path.name for path in self.path.iterdir()}
-        own = {self.config_file, self.label_map_file, self.quantization_file, self.checkpoints}
-        own |= {self.logs, self.samples, self.leave_out_file}
-        copied = {self.model_file} if self.quantization_file.is_file() else set()
-        has_checkpoint = self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
-        return not has_checkpoint and names <= {path.name for path in own | copied}
+        own = {self.config_file, self.label_map_file, self.quantization_file, self.leave_out_file}
+        if self.config_file.is_file():  # which is the last of these that `create` writes
+            own |= {self.checkpoints, self.logs, self.samples, self.soft, self.extra_soft}
+            if self.quantization_file.is_file():
+                own.add(self.model_file)
+        # What `replacing` leaves where the process is killed.
+        known = {path.name for path in own}
+        half = {name for name in names if name[0] == "." and name[1:].rpartition(".")[0] in known}
+        has_checkpoint = self.checkpoints.is_dir() and any(self.checkpoints.glob("[!.]*"))
+        return bool(names) and not has_checkpoint and names <= known | half
 
     def load_dataset(self, config: TrainingConfig | None = None) -> Dataset:
         """The run's data set, with its classes numbered as the run's.

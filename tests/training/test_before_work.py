@@ -11,6 +11,7 @@ from dataset_layouts import write_image, write_mask
 from keras_bisenet.cli import main
 from keras_bisenet.data import load_dataset
 from keras_bisenet.errors import UsageError
+from keras_bisenet.label_map import LabelMap
 from keras_bisenet.training.config import QuantizationConfig
 from keras_bisenet.training.run import Run, best_row
 
@@ -83,8 +84,6 @@ def test_places_where_no_run_can_be(tmp_path, place):
 
 
 def test_a_run_without_a_checkpoint_is_started_anew(tmp_path, tiny):
-    from keras_bisenet.label_map import LabelMap
-
     labels = LabelMap(("a", "b"), ((0, 0, 0), (9, 9, 9)))
     left = Run.create(tmp_path / "run", tiny(), labels)
     left.logs.mkdir()
@@ -99,6 +98,36 @@ def test_a_run_without_a_checkpoint_is_started_anew(tmp_path, tiny):
     (again.checkpoints / "epoch-0001.npz").write_text("")
     with pytest.raises(UsageError, match="something is here already"):
         Run.create(tmp_path / "run", tiny(), labels)
+
+
+def test_a_run_that_was_killed_at_its_beginning_is_started_anew(tmp_path, tiny, monkeypatch):
+    labels = LabelMap(("a", "b"), ((0, 0, 0), (9, 9, 9)))
+    for folder in (".config.yaml.k2_x", "soft", "extra-soft", "checkpoints/.epoch-0001.npz.a1"):
+        left = Run.create(tmp_path / folder, tiny(), labels)
+        (left.path / folder).mkdir(parents=True)
+        (left.path / folder / "a.npz").write_text("")
+        assert left.is_left_over
+        again = Run.create(left.path, tiny(), labels)
+        assert not (again.path / folder).exists()
+    # Before its configuration was written: what is left out is there first.
+    written = []
+
+    def killed(*_):
+        written.extend(path.name for path in (tmp_path / "run").iterdir())
+        raise KeyboardInterrupt
+
+    images = [tmp_path / "data" / "train" / "a.png"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("keras_bisenet.training.run.write_config", killed)
+        Run.create(tmp_path / "run", tiny(), labels, leave_out=images)
+    assert sorted(written) == ["label_map.json", "leave_out.txt"]
+    Run.create(tmp_path / "run", tiny(), labels)
+    # But nothing that may be another's.
+    for name in ("label_map.json", ".git/config"):
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / name).write_text("")
+    with pytest.raises(UsageError, match="something is here already"):
+        Run.create(tmp_path / "mine", tiny(), labels)
 
 
 def test_a_miou_that_is_no_number_is_never_the_best():
