@@ -27,8 +27,8 @@ from PIL import Image
 
 from keras_bisenet.data.dataset import ASPECT_TOLERANCE, Sample
 from keras_bisenet.errors import UserError
-from keras_bisenet.files import replacing
-from keras_bisenet.imaging.reading import IMAGE_SUFFIXES, image_size
+from keras_bisenet.files import NPZ_ERRORS, replacing
+from keras_bisenet.imaging.reading import DECODER_ERRORS, IMAGE_SUFFIXES, image_size
 
 ARRAY = "p"
 CURE = "write it again as docs/training.md says"
@@ -213,6 +213,6 @@ class _named:
         return self
 
     def __exit__(self, kind, error, trace):
-        if isinstance(error, (OSError, ValueError, KeyError, zipfile.BadZipFile)):
+        if isinstance(error, (*DECODER_ERRORS, *NPZ_ERRORS)):
             reason = " ".join(str(error).split())
             raise UserError(f"{self.path}: no soft labels ({reason}): {CURE}") from error

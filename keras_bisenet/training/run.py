@@ -226,7 +226,11 @@ class Run:
             return []
         try:
             with self.metrics_file.open(newline="", encoding="utf-8") as file:
-                return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+                rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+            for column in ("epoch", "val_miou"):
+                if any(column not in row for row in rows):
+                    raise ValueError(f"it has no column {column}")
+            return rows
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{self.metrics_file}: no readable metrics ({error})") from error
 

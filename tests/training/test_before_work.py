@@ -10,7 +10,7 @@ from dataset_layouts import write_image, write_mask
 
 from keras_bisenet.cli import main
 from keras_bisenet.data import load_dataset
-from keras_bisenet.errors import UsageError
+from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.label_map import LabelMap
 from keras_bisenet.training.config import QuantizationConfig
 from keras_bisenet.training.run import Run, best_row
@@ -128,6 +128,13 @@ def test_a_run_that_was_killed_at_its_beginning_is_started_anew(tmp_path, tiny, 
         (tmp_path / "mine" / name).write_text("")
     with pytest.raises(UsageError, match="something is here already"):
         Run.create(tmp_path / "mine", tiny(), labels)
+
+
+def test_metrics_of_another_program(tmp_path):
+    other = Run(tmp_path)
+    other.metrics_file.write_text("step,loss\n1,0.5\n")
+    with pytest.raises(UserError, match=r"metrics.csv: no readable metrics \(it has no column ep"):
+        other.read_metrics()
 
 
 def test_a_miou_that_is_no_number_is_never_the_best():

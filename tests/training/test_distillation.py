@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -209,6 +211,25 @@ def test_bad_files_are_named_before_work(tmp_path, picture, content, reason):
     assert str(caught.value) == (
         f"{path}: no soft labels ({reason}): write it again as docs/training.md says"
     )
+
+
+def test_files_that_are_damaged_within(tmp_path, picture):
+    soft = SoftLabels(tmp_path, 2)
+    path = tmp_path / "a.npz"
+    soft.write(picture, np.random.default_rng(0).integers(0, 9, (40, 60, 2)).astype(np.uint8))
+    whole = path.read_bytes()
+    start = whole.index(b"p.npy") + 60
+    header = io.BytesIO()
+    np.save(header, SHARES)
+    for content in (whole[:start] + bytes(200) + whole[start + 200 :], b"", header.getvalue()):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=f"^{path}: no soft labels "):
+            soft.read(picture)
+    with zipfile.ZipFile(path, "w") as archive:  # a header that is no Python
+        archive.writestr("p.npy", header.getvalue().replace(b"}", b"("))
+    for look in (soft.read, lambda image: soft.check([image])):
+        with pytest.raises(UserError, match=f"^{path}: no soft labels "):
+            look(picture)
 
 
 def test_shares_below_zero_and_no_numbers_are_refused():
