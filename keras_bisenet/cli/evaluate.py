@@ -108,6 +108,6 @@ def _scales(text: str) -> tuple[float, ...]:
         scales = tuple(float(scale) for scale in text.split(","))
     except ValueError:
         scales = ()
-    if not scales or min(scales) <= 0:
+    if not scales or not all(0 < scale < float("inf") for scale in scales):
         raise UsageError(f"--scales {text!r}: give positive numbers, such as 0.75,1,1.25")
     return scales

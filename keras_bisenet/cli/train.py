@@ -6,6 +6,7 @@ import dataclasses
 
 import click
 
+from keras_bisenet.class_weights import check_class_weighting
 from keras_bisenet.cli.options import (
     ANY_CLASSES,
     configuration_options,
@@ -85,6 +86,7 @@ def command(
                     f"{run_dir}: --resume goes on with the run's own {', '.join(changed)}: "
                     "leave the option out, or start a new run"
                 )
+            check_alone(config, cluster)
             check_before_work(config, run)
             if moved_to:
                 run.move_data(moved_to)
@@ -92,6 +94,7 @@ def command(
             values = read_config(config_file) if config_file else {}
             source = config_file or "train"
             config = make_config(TrainingConfig, {**values, **options}, source)
+            check_alone(config, cluster)
             is_first = cluster is None or cluster.process_id == 0
             run = Run(run_dir)
             if is_first:
@@ -160,6 +163,14 @@ def make_cluster(coordinator, num_processes, process_id):
     return Cluster(coordinator.split(",")[0], num_processes, process_id)
 
 
+def check_alone(config, cluster):
+    """Refuses several processes where training is for one device."""
+    if cluster and config.resident:
+        raise UsageError(
+            "--resident trains on one device, --coordinator on several: leave one of them out"
+        )
+
+
 def take_suggestions(dataset):
     """What `dataset check` suggests to train with.
 
@@ -209,6 +220,7 @@ def check_before_work(config, run=None):
         dataset = run.load_dataset(config)
     else:
         dataset = configured_dataset(config)
+    check_class_weighting(config.class_weights, dataset.label_map.num_classes)
     images = len(dataset.split("train"))
     if images < config.batch_size:
         raise UsageError(

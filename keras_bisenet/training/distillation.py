@@ -41,7 +41,7 @@ def check_sources(config: TrainingConfig, dataset: Dataset, run: Run | None = No
     if config.teacher or config.soft_labels:
         _check_distinct(dataset.split("train"))
     if config.teacher and not (run and not _unanswered(config, run, dataset)):
-        check_teacher(Path(config.teacher), dataset.label_map)
+        check_teacher(Path(config.teacher), dataset.label_map, config.size)
     if config.soft_labels:
         samples = dataset.split("train")
         images = [sample.image for sample in samples]

@@ -21,8 +21,13 @@ SHRINK = 2
 """Soft labels are so many times smaller than their images, in height and in width."""
 
 
-def check_teacher(path: Path, labels: LabelMap) -> None:
+def check_teacher(path: Path, labels: LabelMap, size: tuple[int, int]) -> None:
     """Finds out whether a model can teach these classes; Keras is needed for a `.keras` file alone.
+
+    Args:
+        path: As `open_teacher`.
+        labels: As `open_teacher`.
+        size: As `open_teacher`.
 
     Raises:
         UserError: When there is no such model, or it has other classes.
@@ -43,7 +48,7 @@ def check_teacher(path: Path, labels: LabelMap) -> None:
         _open_tflite(path, labels)
     elif path.suffix == ".keras":
         _own_order(path, labels)
-        _load_keras(path, labels)
+        _segmenter(path, labels, size)
     else:
         raise UsageError(f"{path}: a teacher is a run, a .keras or a .tflite file")
 
@@ -57,7 +62,8 @@ def open_teacher(
         path: A float run, a `.keras` or a `.tflite` file.
         labels: The classes that it must tell apart, in any order if it or the run that it lies in
             names them.
-        size: `(height, width)` that images are fitted into for a `.keras` file in no run.
+        size: `(height, width)` that images are fitted into for a `.keras` file in no run that
+            takes any.
 
     Returns:
         A function from uint8 images `[h, w, 3]` to uint8 shares `[h / 2, w / 2, N]`, which several
@@ -66,7 +72,7 @@ def open_teacher(
     Raises:
         UserError: As `check_teacher`.
     """
-    check_teacher(path, labels)
+    check_teacher(path, labels, size)
     if path.suffix == ".tflite":
         logits, order = _open_tflite(path, labels)
     else:
@@ -84,8 +90,6 @@ def open_teacher(
 
 def _open_keras(path: Path, labels: LabelMap, size: tuple[int, int]):
     """From an image to logits and their fit; and where each of our classes is among them."""
-    from keras_bisenet.training.evaluation import KerasSegmenter
-
     if path.is_dir():
         path = Run.open(path).require_model()
     order = _own_order(path, labels)
@@ -93,12 +97,10 @@ def _open_keras(path: Path, labels: LabelMap, size: tuple[int, int]):
         message = "the teacher names no classes: they are taken by number"
         print_warning(Problem("class-names", "warning", message, (path,), ""))
         order = list(range(labels.num_classes))
-    run = Run(path.parent)
-    size = run.config.size if run.config_file.is_file() else size
-    segmenter = KerasSegmenter(_load_keras(path, labels), size)
+    segmenter = _segmenter(path, labels, size)
 
     def logits(image):
-        fit = Fit.of(image.shape[:2], size)
+        fit = Fit.of(image.shape[:2], segmenter.size)
         return segmenter.logits(image, fit), fit
 
     return logits, order
@@ -110,10 +112,27 @@ def _own_order(path: Path, labels: LabelMap) -> list[int] | None:
     return None if names is None else _class_order(path, names, labels)
 
 
-def _load_keras(path: Path, labels: LabelMap):
-    from keras_bisenet.training.saving import load_model
+def _segmenter(path: Path, labels: LabelMap, size: tuple[int, int]):
+    """A `.keras` file at its own size, or else at the one of the run that it lies in, or `size`."""
+    from keras_bisenet.training.evaluation import KerasSegmenter
 
-    model = load_model(path)
+    model = _load_keras(path, labels)
+    run = Run(path.parent)
+    own_size = tuple(model.input_shape[1:3])
+    if None not in own_size:
+        size = own_size
+    elif run.config_file.is_file():
+        size = run.config.size
+    try:
+        return KerasSegmenter(model, size)
+    except UsageError as error:
+        raise UsageError(f"{path}: the teacher does not take this {error}") from error
+
+
+def _load_keras(path: Path, labels: LabelMap):
+    from keras_bisenet.training.saving import load_segmentation_model
+
+    model = load_segmentation_model(path)
     if model.output_shape[-1] != labels.num_classes:
         raise UserError(_other_classes(path, model.output_shape[-1], labels))
     return model

@@ -45,6 +45,25 @@ def test_data_that_nothing_can_be_learnt_from(tmp_path, options, message):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--class-weights", "1,2,3"), "class_weights: 3 weights for 2 classes: give one for each"),
+        (
+            ("--resident", "--coordinator", "h:1", "--num-processes", 2, "--process-id", 0),
+            "--resident trains on one device, --coordinator on several: leave one of them out",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together(tmp_path, options, message):
+    data = write_data(tmp_path / "data")
+    options = ("--batch-size", 2, "--size", "32x32", *options)
+    result = run("train", "--dataset", "folder", "--data-dir", data, "--run", tmp_path / "run",
+                 *options)  # fmt: skip
+    assert result.exit_code == 2 and message in result.output, result.output
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("damage", ["mask", "image", "id"])
 def test_a_bad_file_of_the_validation_split(tmp_path, damage):
     """It would show at the first validation, which may be hours away."""

@@ -25,13 +25,15 @@ from keras_bisenet.data.training_samples import Extra
 from keras_bisenet.errors import UserError
 from keras_bisenet.imaging.reading import image_size, read_image
 from keras_bisenet.label_map import VOID, LabelMap
+from keras_bisenet.models import build_model
+from keras_bisenet.segmenters import open_segmenter
 from keras_bisenet.training import distillation as distillation_module
 from keras_bisenet.training.config import TrainingConfig, make_config
 from keras_bisenet.training.distillation import check_sources, open_sources
 from keras_bisenet.training.evaluation import KerasSegmenter
 from keras_bisenet.training.losses import cross_entropy, distillation, over_outputs
 from keras_bisenet.training.run import Run, configured_dataset
-from keras_bisenet.training.saving import load_model
+from keras_bisenet.training.saving import load_model, save_model
 from keras_bisenet.training.teacher import open_teacher
 
 # === The loss ===
@@ -354,9 +356,6 @@ def test_a_tflite_file_teaches_as_its_run_does(float_run, float_file, streets):
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory, tiny):
     """A teacher's file that names no classes."""
-    from keras_bisenet.models import build_model
-    from keras_bisenet.training.saving import save_model
-
     path = tmp_path_factory.mktemp("teacher") / "untrained.keras"
     save_model(build_model("bisenetv2", 11, **tiny().model_options), path)
     return path
@@ -487,9 +486,6 @@ def test_choices_that_make_no_sense(tmp_path, streets):
 
 
 def test_a_teacher_of_other_classes(tmp_path, streets, tiny):
-    from keras_bisenet.models import build_model
-    from keras_bisenet.training.saving import save_model
-
     path = tmp_path / "three.keras"
     save_model(build_model("bisenetv2", 3, **tiny().model_options), path)
     assert refused(tmp_path, streets, "--teacher", path) == (
@@ -497,6 +493,38 @@ def test_a_teacher_of_other_classes(tmp_path, streets, tiny):
         f"{path}: the teacher tells 3 classes apart, the data set has 11: a teacher has the same "
         "classes",
     )
+
+
+def test_files_that_are_no_teachers(tmp_path, streets, tiny):
+    import keras
+
+    boosted, classifier = tmp_path / "boosted.keras", tmp_path / "classifier.keras"
+    options = {**tiny().model_options, "boosters": True}
+    save_model(build_model("bisenetv2", 11, **options), boosted)
+    image = keras.Input((None, None, 3))
+    answer = keras.layers.Dense(11)(keras.layers.GlobalAveragePooling2D()(image))
+    save_model(keras.Model(image, answer), classifier)
+    expected = {
+        boosted: f"{boosted}: a model of 5 outputs, as networks have in training: ",
+        classifier: f"{classifier}: it answers with an array of 2 axes, not with logits ",
+    }
+    for path, message in expected.items():
+        code, line = refused(tmp_path, streets, "--teacher", path)
+        assert code == 1 and line.startswith(message)
+        with pytest.raises(UserError, match=f"^{message}"):
+            open_segmenter(path, load_dataset("streets", streets).label_map, size=(64, 96))
+
+
+def test_a_teacher_of_one_size_is_asked_at_that_size(tmp_path, streets, untrained):
+    import keras
+
+    path = tmp_path / "fixed.keras"
+    image = keras.Input((32, 64, 3))
+    save_model(keras.Model(image, load_model(untrained)(image)), path)
+    labels = load_dataset("streets", streets).label_map
+    picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    fixed = open_teacher(path, labels, (64, 96))(picture)
+    np.testing.assert_array_equal(fixed, open_teacher(untrained, labels, (32, 64))(picture))
 
 
 def test_a_quantized_run_is_no_teacher(tmp_path, streets, ptq_run):

@@ -268,10 +268,11 @@ def test_options_that_do_not_suit_the_model(
         2,
         "Error: give --dataset and --data-dir: only a run directory knows its own\n",
     )
-    assert refusal(float_run.path, "--scales", "1,x") == (
-        2,
-        "Error: --scales '1,x': give positive numbers, such as 0.75,1,1.25\n",
-    )
+    for wrong in ("1,x", "nan", "1,inf"):
+        assert refusal(float_run.path, "--scales", wrong) == (
+            2,
+            f"Error: --scales '{wrong}': give positive numbers, such as 0.75,1,1.25\n",
+        )
     assert refusal(float_run.path, "--split", "dev") == (
         2,
         "Error: streets has no split 'dev': choose one of train, val, test\n",
