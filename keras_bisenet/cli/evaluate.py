@@ -22,7 +22,7 @@ from keras_bisenet.progress import progress_bar
 @click.option("--flip", is_flag=True, help="Average with the answer for the mirrored image.")
 @click.option("--scales", default="1", show_default=True, help="Average over sizes: 0.75,1,1.25.")
 @click.option("--windows", is_flag=True, help="Larger images in windows of --size, not shrunk.")
-@click.option("--threads", type=int, help="CPU threads for a .tflite file.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads for a .tflite file.")
 @click.option("--limit", type=click.IntRange(1), help="Score the first so many images alone.")
 @click.option("--json", "json_file", type=click.Path(), help="Write the scores for programs.")
 @click.option("--confusion", type=click.Path(), help="Draw the confusion matrix into this PNG.")

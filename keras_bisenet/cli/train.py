@@ -68,6 +68,12 @@ def command(
     """
     cluster = make_cluster(coordinator, num_processes, process_id)
     options = {name: value for name, value in options.items() if value is not None}
+    if resume and suggested:
+        raise UsageError(
+            "--suggested is for a new run: --resume goes on with the run's own options"
+        )
+    if any_classes and not resume:
+        raise UsageError("--any-classes goes with --resume")
     with training_half():
         from keras_bisenet.training.distributed import run_in_worker
         from keras_bisenet.training.run import Run, best_row
@@ -79,6 +85,8 @@ def command(
             if moved_to:
                 config = dataclasses.replace(config, data_dir=moved_to)
             asked = {**(read_config(config_file) if config_file else {}), **options}
+            if asked.get("precision") == "auto":  # the run has settled what that is
+                del asked["precision"]
             asked = make_config(TrainingConfig, {**vars(config), **asked}, "--resume")
             if asked != config:
                 changed = [n for n, v in vars(asked).items() if v != getattr(config, n)]
@@ -94,6 +102,7 @@ def command(
             values = read_config(config_file) if config_file else {}
             source = config_file or "train"
             config = make_config(TrainingConfig, {**values, **options}, source)
+            check_used(config, options)
             check_alone(config, cluster)
             is_first = cluster is None or cluster.process_id == 0
             run = Run(run_dir)
@@ -161,6 +170,24 @@ def make_cluster(coordinator, num_processes, process_id):
 
     # Keras' environment variable may list the addresses of all.
     return Cluster(coordinator.split(",")[0], num_processes, process_id)
+
+
+def check_used(config, options):
+    """Refuses options of the command line that would do nothing."""
+    needed = {"soft_weight": "--teacher, --soft-labels or --extra", "extra_share": "--extra"}
+    needed |= {"temperature": needed["soft_weight"], "extra_until": needed["extra_share"]}
+    if config.extra:
+        needed = {}
+        if not round(config.extra_until * config.epochs):
+            raise UsageError(
+                f"--extra-until {config.extra_until} of {config.epochs} epochs is none of them: "
+                "give a larger share, or leave --extra out"
+            )
+    elif config.teacher or config.soft_labels:
+        del needed["soft_weight"], needed["temperature"]
+    for name, source in needed.items():
+        if name in options:
+            raise UsageError(f"--{name.replace('_', '-')} does nothing without {source}")
 
 
 def check_alone(config, cluster):

@@ -53,6 +53,18 @@ def test_data_that_nothing_can_be_learnt_from(tmp_path, options, message):
             ("--resident", "--coordinator", "h:1", "--num-processes", 2, "--process-id", 0),
             "--resident trains on one device, --coordinator on several: leave one of them out",
         ),
+        (("--any-classes",), "--any-classes goes with --resume"),
+        (("--resume", "--suggested"), "--suggested is for a new run: --resume goes on with the"),
+        (("--extra-share", 0.2), "--extra-share does nothing without --extra"),
+        (("--temperature", 2), "--temperature does nothing without --teacher, --soft-labels or"),
+        (
+            ("--soft-labels", "soft", "--extra-until", 0.5),
+            "--extra-until does nothing without --extra",
+        ),
+        (
+            ("--extra", "more", "--extra-until", 0.5, "--epochs", 1),
+            "--extra-until 0.5 of 1 epochs is none of them: give a larger share, or leave",
+        ),
     ],
 )
 def test_options_that_do_not_go_together(tmp_path, options, message):
@@ -215,6 +227,36 @@ def test_a_wrong_place_of_the_data_is_not_written_into_the_run(tmp_path, tiny, v
         result = run(verb, *source, "--run", new.path, "--resume", "--data-dir", wrong)
         assert result.exit_code == 1 and f"Error: {wrong}" in result.output, result.output
         assert new.config_file.read_text() == before
+
+
+def test_options_of_fine_tuning_where_nothing_is_trained(tmp_path, tiny):
+    config = tiny()
+    labels = load_dataset(config.dataset, config.data_dir).label_map
+    source = Run.create(tmp_path / "float", config, labels)
+    source.model_file.touch()
+    result = run("quantize", source.path, "--run", tmp_path / "run", "--mode", "ptq",
+                 "--batch-size", 4)  # fmt: skip
+    assert (result.exit_code, result.output) == (
+        2,
+        "Error: --batch-size is for --mode qat: ptq trains nothing\n",
+    )
+
+
+def test_a_run_that_began_with_auto_goes_on_with_it(tmp_path, tiny, monkeypatch):
+    config = tiny(precision="mixed_bfloat16")
+    labels = load_dataset(config.dataset, config.data_dir).label_map
+    settled = Run.create(tmp_path / "run", config, labels)
+    trained = []
+
+    def train(config, run):
+        trained.append(config.precision)
+        return [{"val_miou": 0.0, "epoch": 1.0}]
+
+    monkeypatch.setattr("keras_bisenet.cli.train.train", train)
+    assert run("train", "--run", settled.path, "--resume", "--precision", "auto").exit_code == 0
+    assert trained == ["mixed_bfloat16"]
+    result = run("train", "--run", settled.path, "--resume", "--precision", "float32")
+    assert result.exit_code == 2 and "the run's own precision: " in result.output
 
 
 # === train --suggested ===
