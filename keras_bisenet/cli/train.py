@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import click
 
@@ -265,4 +266,18 @@ def check_before_work(config, run=None):
         from keras_bisenet.training.distillation import check_sources
 
         check_sources(config, dataset, run)
+    if not run and not config.train_on_val:
+        warn_of_learnt_val(config)
     return dataset
+
+
+def warn_of_learnt_val(config):
+    """Warns where what a run starts or learns from knows its validation images already."""
+    from keras_bisenet.data.problems import Problem, print_warning
+    from keras_bisenet.training.weights import learnt_val
+
+    for option, source in (("--weights", config.weights), ("--teacher", config.teacher)):
+        if source and learnt_val(source, config):
+            message = f"{option}: it has learnt images of val, so that scores there are too high"
+            cure = "compare such runs with each other alone"
+            print_warning(Problem("learnt-val", "warning", message, (Path(source),), cure))

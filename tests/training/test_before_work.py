@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -9,11 +10,13 @@ from click.testing import CliRunner
 from dataset_layouts import write_image, write_mask
 
 from keras_bisenet.cli import main
+from keras_bisenet.cli.train import warn_of_learnt_val
 from keras_bisenet.data import load_dataset
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.label_map import LabelMap
 from keras_bisenet.training.config import QuantizationConfig
 from keras_bisenet.training.run import Run, best_row
+from keras_bisenet.training.weights import learnt_val
 
 
 def run(*arguments):
@@ -257,6 +260,36 @@ def test_a_run_that_began_with_auto_goes_on_with_it(tmp_path, tiny, monkeypatch)
     assert trained == ["mixed_bfloat16"]
     result = run("train", "--run", settled.path, "--resume", "--precision", "float32")
     assert result.exit_code == 2 and "the run's own precision: " in result.output
+
+
+def test_a_start_that_knows_the_validation_images_is_told(tmp_path, tiny):
+    labels = load_dataset("streets", tiny().data_dir).label_map
+    Run.create(tmp_path / "plain", tiny(), labels)
+    Run.create(tmp_path / "apart", tiny(hold_out="00002"), labels)
+    Run.create(tmp_path / "all", tiny(train_on_val=True), labels)
+    expected = {
+        ("plain", None): False,
+        ("plain", "00002"): True,
+        ("apart", "00002"): False,
+        ("apart", None): False,
+        ("all", None): True,
+    }
+    for (name, hold_out), known in expected.items():
+        for source in (tmp_path / name, tmp_path / name / "model.keras"):
+            assert learnt_val(str(source), tiny(hold_out=hold_out)) == known
+    assert not learnt_val("camvid", tiny())
+    camvid = dataclasses.replace(tiny(), dataset="camvid", weights="camvid")
+    assert learnt_val("camvid", camvid)
+    assert not learnt_val(str(tmp_path / "lone.keras"), tiny(hold_out="00002"))
+
+
+def test_the_warning_names_the_source(tiny, capsys, monkeypatch):
+    monkeypatch.setattr("keras_bisenet.data.problems._printed", set())
+    warn_of_learnt_val(dataclasses.replace(tiny(), dataset="camvid", weights="camvid"))
+    assert capsys.readouterr().err == (
+        "Warning: camvid: --weights: it has learnt images of val, so that scores there are too "
+        "high: compare such runs with each other alone\n"
+    )
 
 
 # === train --suggested ===
