@@ -14,7 +14,6 @@ from keras_bisenet.data.soft_labels import in_bytes
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.imaging.letterbox import Fit
 from keras_bisenet.label_map import LabelMap
-from keras_bisenet.segmenters import class_names
 from keras_bisenet.training.run import Run
 
 SHRINK = 2
@@ -108,8 +107,9 @@ def _open_keras(path: Path, labels: LabelMap, size: tuple[int, int]):
 
 def _own_order(path: Path, labels: LabelMap) -> list[int] | None:
     """`_class_order` of a `.keras` file, by the run that it lies in; None outside of one."""
-    names = class_names(path)
-    return None if names is None else _class_order(path, names, labels)
+    run = Run(path.parent)
+    has_names = run.label_map_file.is_file()
+    return _class_order(path, run.label_map.names, labels) if has_names else None
 
 
 def _segmenter(path: Path, labels: LabelMap, size: tuple[int, int]):
