@@ -31,13 +31,8 @@ def class_weights(weighting: str, pixels) -> tuple[float, ...] | None:
         return None
     pixels = np.asarray(pixels, np.float64)
     if weighting not in CLASS_WEIGHTINGS:
-        weights = [float(weight) for weight in weighting.split(",")]
-        if len(weights) != len(pixels):
-            raise UsageError(
-                f"class_weights: {len(weights)} weights for {len(pixels)} classes: "
-                "give one for each class"
-            )
-        return tuple(weights)
+        check_class_weighting(weighting, len(pixels))
+        return tuple(float(weight) for weight in weighting.split(","))
     if not pixels.any():
         raise UsageError("class_weights: no pixel has a class: choose none")
     shares = pixels / pixels.sum()
@@ -51,20 +46,31 @@ def class_weights(weighting: str, pixels) -> tuple[float, ...] | None:
     return tuple((weights / np.average(weights, weights=pixels)).tolist())
 
 
-def check_class_weighting(weighting: str) -> None:
-    """Checks what can be checked before the classes are known.
+def check_class_weighting(weighting: str, num_classes: int | None = None) -> None:
+    """Checks what can be checked before the pixels are counted.
+
+    Args:
+        weighting: As `class_weights` takes it.
+        num_classes: int. How many classes there are, where that is known.
 
     Raises:
-        UsageError: When `weighting` is no choice of `class_weights`.
+        UsageError: When `weighting` is no choice of `class_weights`, or does not fit the classes.
     """
     if weighting in CLASS_WEIGHTINGS:
         return
     try:
-        good = all(float(weight) >= 0 for weight in weighting.split(","))
+        weights = [float(weight) for weight in weighting.split(",")]
     except ValueError:
-        good = False
-    if not good:
+        weights = []
+    if not weights or not all(0 <= weight < float("inf") for weight in weights):
         raise UsageError(
             f"class_weights: {weighting!r} is none of {', '.join(CLASS_WEIGHTINGS)}, "
             "nor a list of numbers such as 1,1,2.5"
+        )
+    if not any(weights):
+        raise UsageError(f"class_weights: {weighting!r}: no pixel would count: give one above 0")
+    if num_classes is not None and len(weights) != num_classes:
+        raise UsageError(
+            f"class_weights: {len(weights)} weights for {num_classes} classes: "
+            "give one for each class"
         )

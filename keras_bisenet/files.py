@@ -13,11 +13,21 @@ import io
 import json
 import os
 import shutil
+import struct
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from keras_bisenet.errors import UsageError
+
+NPZ_ERRORS = (
+    *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RuntimeError),
+    *(SyntaxError, tokenize.TokenError, struct.error, zlib.error, zipfile.BadZipFile),
+)
+"""What NumPy raises for damaged `.npz` files."""
 
 
 @contextlib.contextmanager
@@ -43,6 +53,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             with open(temporary, "rb") as source, open(path, "wb") as stream:
                 shutil.copyfileobj(source, stream)
         else:
+            if temporary.is_file():  # or a power cut could leave the name with nothing in it
+                with open(temporary, "rb") as file:
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

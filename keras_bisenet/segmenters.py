@@ -185,9 +185,9 @@ def _open_run(path: Path, resized: bool):
 
 
 def _open_keras(path: Path):
-    from keras_bisenet.training.saving import load_model
+    from keras_bisenet.training.saving import load_segmentation_model
 
-    return load_model(path)
+    return load_segmentation_model(path)
 
 
 def _check_classes(path: Path, num_classes: int, label_map: LabelMap) -> None:

@@ -4,7 +4,8 @@
 
 The YAML file has `common` training options, `arms` with the options by which each differs, and
 `seeds`. Every run is a `keras-bisenet train`, named WORK/ARM-SEED; finished runs are left out and
-interrupted ones resumed when the program is started again. Arms are run in their order, with all
+interrupted ones resumed when the program is started again; one of other options than its arm's is
+refused. Arms are run in their order, with all
 seeds before the next. A run is scored by the validation mIoU after its last epoch, not by its
 best: to choose the best of many would favour the arm that varies most. An arm rises beyond the
 spread when its lowest seed is above the other's highest.
@@ -21,7 +22,8 @@ import click
 import yaml
 
 from keras_bisenet.files import write_text
-from keras_bisenet.training.run import Run
+from keras_bisenet.training.config import TrainingConfig, make_config
+from keras_bisenet.training.run import Run, is_stale
 
 
 @click.command()
@@ -37,14 +39,12 @@ from keras_bisenet.training.run import Run
 def main(experiment: Path, data_dir: str, work: Path, extra: Path | None, runs: int | None):
     """Follow EXPERIMENT, a YAML file, to a table of scores."""
     plan = yaml.safe_load(experiment.read_text(encoding="utf-8"))
-    missing = [
-        (arm, seed)
-        for arm in plan["arms"]
-        for seed in plan["seeds"]
-        if not is_finished(Run(work / f"{arm}-{seed}"))
-    ]
+    found = {(arm, seed): work / f"{arm}-{seed}" for arm in plan["arms"] for seed in plan["seeds"]}
+    for (arm, seed), path in found.items():
+        check_options(Run(path), {**options_of(plan, arm, seed), "data_dir": data_dir})
+    missing = [key for key, path in found.items() if not is_finished(Run(path))]
     for arm, seed in missing[:runs]:
-        options = {**plan["common"], **(plan["arms"][arm] or {}), "seed": seed}
+        options = options_of(plan, arm, seed)
         if name := options.get("extra"):
             if not (extra and (extra / name).is_dir()):
                 raise click.UsageError(f"{arm}: give --extra a folder with its images in {name}/")
@@ -53,6 +53,27 @@ def main(experiment: Path, data_dir: str, work: Path, extra: Path | None, runs: 
     table = "\n".join(rows(plan, work)) + "\n"
     write_text(work / "table.md", table)
     click.echo(table)
+
+
+def options_of(plan: dict, arm: str, seed: int) -> dict:
+    return {**plan["common"], **(plan["arms"][arm] or {}), "seed": seed}
+
+
+def check_options(run: Run, options: dict) -> None:
+    """Refuses a run that has been trained with other options than the plan's."""
+    planned = vars(make_config(TrainingConfig, options, run.path.name))
+    if not run.config_file.is_file():
+        return
+    own = {**vars(run.config), "data_dir": planned["data_dir"]}  # it may have moved
+    if own["extra"]:
+        own["extra"] = Path(own["extra"]).name
+    if planned["precision"] == "auto":
+        own["precision"] = "auto"
+    if other := [name for name, value in planned.items() if own[name] != value]:
+        raise click.UsageError(
+            f"{run.path}: a run with other options than the plan's ({', '.join(other)}): remove "
+            "it, or choose another --work"
+        )
 
 
 def train(path: Path, options: dict) -> None:
@@ -69,7 +90,9 @@ def train(path: Path, options: dict) -> None:
 
 def is_finished(run: Run) -> bool:
     found = run.read_metrics() if run.config_file.is_file() else []
-    return bool(found) and found[-1]["epoch"] == run.config.epochs
+    if not found:
+        return False
+    return found[-1]["epoch"] == run.config.epochs or is_stale(found, run.config.early_stop)
 
 
 def rows(plan: dict, work: Path) -> list[str]:

@@ -22,7 +22,7 @@ from keras_bisenet.progress import progress_bar
 @click.option("--flip", is_flag=True, help="Average with the answer for the mirrored image.")
 @click.option("--scales", default="1", show_default=True, help="Average over sizes: 0.75,1,1.25.")
 @click.option("--windows", is_flag=True, help="Larger images in windows of --size, not shrunk.")
-@click.option("--threads", type=int, help="CPU threads for a .tflite file.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads for a .tflite file.")
 @click.option("--limit", type=click.IntRange(1), help="Score the first so many images alone.")
 @click.option("--json", "json_file", type=click.Path(), help="Write the scores for programs.")
 @click.option("--confusion", type=click.Path(), help="Draw the confusion matrix into this PNG.")
@@ -59,11 +59,13 @@ def command(
         if Path(model).is_dir():
             config = Run.open(model).config
             dataset_name, data_dir = dataset_name or config.dataset, data_dir or config.data_dir
-            if hold_out is None and dataset_name == config.dataset:
+            # What the run held out of training and validation says nothing about other splits.
+            is_divided = split in ("train", "val")
+            if hold_out is None and dataset_name == config.dataset and is_divided:
                 hold_out = config.hold_out
         if not dataset_name or not data_dir:
             raise UsageError("give --dataset and --data-dir: only a run directory knows its own")
-        dataset = load_dataset(dataset_name, data_dir, hold_out=hold_out)
+        dataset = load_dataset(dataset_name, data_dir, hold_out=hold_out, to_train=False)
         names = class_names(model)
         dataset = with_classes_of(dataset, names, model, any_classes)
         dataset.require_labels(split)
@@ -106,6 +108,6 @@ def _scales(text: str) -> tuple[float, ...]:
         scales = tuple(float(scale) for scale in text.split(","))
     except ValueError:
         scales = ()
-    if not scales or min(scales) <= 0:
+    if not scales or not all(0 < scale < float("inf") for scale in scales):
         raise UsageError(f"--scales {text!r}: give positive numbers, such as 0.75,1,1.25")
     return scales

@@ -7,6 +7,9 @@ import click
 from keras_bisenet.cli.options import ANY_CLASSES, TARGET, load_tensorflow, training_half
 from keras_bisenet.errors import UsageError, UserError
 
+QAT_ALONE = ("epochs", "batch_size", "learning_rate")
+"""Options that do nothing in `ptq`."""
+
 
 @click.command("quantize")
 @click.argument("source", metavar="RUN", type=click.Path())
@@ -50,11 +53,18 @@ def command(source, run_dir, data_dir, resume, any_classes, **options):
                     f"{run_dir}: --resume goes on with the run's own {', '.join(changed)}: "
                     "leave the option out, or start a new run"
                 )
+            training = run.config
+            if data_dir:
+                training = dataclasses.replace(training, data_dir=str(data_dir))
+            run.load_dataset(training)
             if data_dir:
                 run.move_data(data_dir)
-            run.load_dataset()
         else:
             config = make_config(QuantizationConfig, options, "quantize")
+            unused = [n for n in QAT_ALONE if n in options and config.mode == "ptq"]
+            if unused:
+                name = unused[0].replace("_", "-")
+                raise UsageError(f"--{name} is for --mode qat: ptq trains nothing")
             training = source.config
             if data_dir:
                 training = dataclasses.replace(training, data_dir=str(data_dir))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import click
 
+from keras_bisenet.class_weights import check_class_weighting
 from keras_bisenet.cli.options import (
     ANY_CLASSES,
     configuration_options,
@@ -11,7 +15,6 @@ from keras_bisenet.cli.options import (
     training_half,
 )
 from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.files import write_text
 from keras_bisenet.progress import progress_bar
 from keras_bisenet.training.config import TrainingConfig, make_config, read_config
 
@@ -66,6 +69,12 @@ def command(
     """
     cluster = make_cluster(coordinator, num_processes, process_id)
     options = {name: value for name, value in options.items() if value is not None}
+    if resume and suggested:
+        raise UsageError(
+            "--suggested is for a new run: --resume goes on with the run's own options"
+        )
+    if any_classes and not resume:
+        raise UsageError("--any-classes goes with --resume")
     with training_half():
         from keras_bisenet.training.distributed import run_in_worker
         from keras_bisenet.training.run import Run, best_row
@@ -73,9 +82,12 @@ def command(
         if resume:
             run = Run.open(run_dir, any_classes)
             config = run.config
-            if options.get("data_dir"):  # it may have moved
-                config = run.move_data(options["data_dir"])
+            moved_to = options.get("data_dir")
+            if moved_to:
+                config = dataclasses.replace(config, data_dir=moved_to)
             asked = {**(read_config(config_file) if config_file else {}), **options}
+            if asked.get("precision") == "auto":  # the run has settled what that is
+                del asked["precision"]
             asked = make_config(TrainingConfig, {**vars(config), **asked}, "--resume")
             if asked != config:
                 changed = [n for n, v in vars(asked).items() if v != getattr(config, n)]
@@ -83,11 +95,16 @@ def command(
                     f"{run_dir}: --resume goes on with the run's own {', '.join(changed)}: "
                     "leave the option out, or start a new run"
                 )
+            check_alone(config, cluster)
             check_before_work(config, run)
+            if moved_to:
+                run.move_data(moved_to)
         else:
             values = read_config(config_file) if config_file else {}
             source = config_file or "train"
             config = make_config(TrainingConfig, {**values, **options}, source)
+            check_used(config, options)
+            check_alone(config, cluster)
             is_first = cluster is None or cluster.process_id == 0
             run = Run(run_dir)
             if is_first:
@@ -95,15 +112,17 @@ def command(
             dataset, leave_out = check_before_work(config), []
             if suggested:
                 given = {**values, **options}
+                if config.train_on_val:  # what it shares with train is no leak: test alone judges
+                    others = {name: s for name, s in dataset.splits.items() if name != "val"}
+                    dataset = dataclasses.replace(dataset, splits=others)
                 taken, leave_out = take_suggestions(dataset)
                 taken = {name: value for name, value in taken.items() if name not in given}
                 config = make_config(TrainingConfig, {**given, **taken}, source)
                 for name, value in taken.items():
                     click.echo(f"suggested: --{name.replace('_', '-')} {value}")
             if is_first:
-                run = Run.create(run_dir, config, dataset.label_map)
+                run = Run.create(run_dir, config, dataset.label_map, leave_out=leave_out)
                 if leave_out:
-                    write_text(run.leave_out_file, "".join(f"{name}\n" for name in leave_out))
                     click.echo(
                         f"left out of training, since val or test has them: {len(leave_out)}"
                     )
@@ -154,11 +173,37 @@ def make_cluster(coordinator, num_processes, process_id):
     return Cluster(coordinator.split(",")[0], num_processes, process_id)
 
 
+def check_used(config, options):
+    """Refuses options of the command line that would do nothing."""
+    needed = {"soft_weight": "--teacher, --soft-labels or --extra", "extra_share": "--extra"}
+    needed |= {"temperature": needed["soft_weight"], "extra_until": needed["extra_share"]}
+    if config.extra:
+        needed = {}
+        if not round(config.extra_until * config.epochs):
+            raise UsageError(
+                f"--extra-until {config.extra_until} of {config.epochs} epochs is none of them: "
+                "give a larger share, or leave --extra out"
+            )
+    elif config.teacher or config.soft_labels:
+        del needed["soft_weight"], needed["temperature"]
+    for name, source in needed.items():
+        if name in options:
+            raise UsageError(f"--{name.replace('_', '-')} does nothing without {source}")
+
+
+def check_alone(config, cluster):
+    """Refuses several processes where training is for one device."""
+    if cluster and config.resident:
+        raise UsageError(
+            "--resident trains on one device, --coordinator on several: leave one of them out"
+        )
+
+
 def take_suggestions(dataset):
     """What `dataset check` suggests to train with.
 
     Returns:
-        Values of the configuration, and the names of training images that other splits have too.
+        Values of the configuration, and the training images that other splits have too.
 
     Raises:
         UserError: When the data have other errors than those.
@@ -174,7 +219,7 @@ def take_suggestions(dataset):
         )
     trained = {id(sample) for sample in dataset.split("train")}
     leaks = (issue for issue in result.issues if issue.rule == "leaking-split")
-    leave_out = {s.image.name for issue in leaks for s in issue.samples if id(s) in trained}
+    leave_out = {s.image for issue in leaks for s in issue.samples if id(s) in trained}
     values = result.suggestions.to_json()
     taken = {name: values[name] for name in ("size", "class_weights") if values[name]}
     return taken, sorted(leave_out)
@@ -197,12 +242,13 @@ def check_before_work(config, run=None):
         from keras_bisenet.training.devices import check_resident
 
         check_resident()
-    if config.weights:
+    if config.weights and not (run and run.read_metrics()):  # else it has started from them
         find_weights(config.weights)
     if run:
         dataset = run.load_dataset(config)
     else:
         dataset = configured_dataset(config)
+    check_class_weighting(config.class_weights, dataset.label_map.num_classes)
     images = len(dataset.split("train"))
     if images < config.batch_size:
         raise UsageError(
@@ -219,5 +265,19 @@ def check_before_work(config, run=None):
             load_tensorflow()
         from keras_bisenet.training.distillation import check_sources
 
-        check_sources(config, dataset)
+        check_sources(config, dataset, run)
+    if not run and not config.train_on_val:
+        warn_of_learnt_val(config)
     return dataset
+
+
+def warn_of_learnt_val(config):
+    """Warns where what a run starts or learns from knows its validation images already."""
+    from keras_bisenet.data.problems import Problem, print_warning
+    from keras_bisenet.training.weights import learnt_val
+
+    for option, source in (("--weights", config.weights), ("--teacher", config.teacher)):
+        if source and learnt_val(source, config):
+            message = f"{option}: it has learnt images of val, so that scores there are too high"
+            cure = "compare such runs with each other alone"
+            print_warning(Problem("learnt-val", "warning", message, (Path(source),), cure))

@@ -31,6 +31,7 @@ def load_dataset(
     directory,
     on_problem: Callable[[Problem], None] | None = None,
     hold_out: str | None = None,
+    to_train: bool = True,
 ) -> Dataset:
     """Finds the data set `name` below `directory`.
 
@@ -42,6 +43,7 @@ def load_dataset(
             printed, once however often the data set is loaded.
         hold_out: A part of images' names: those that have it are kept from training, and are the
             validation split (`splits.held_out`). None or nothing leaves the splits as they are.
+        to_train: Whether images to train on must be left when some are held out.
 
     Raises:
         UsageError: When no data set has that name, or nothing is held out or left.
@@ -52,7 +54,7 @@ def load_dataset(
     if not Path(directory).exists():
         raise UserError(f"{directory}: no such folder: check --data-dir")
     dataset = DATASETS[name](Path(directory), name, on_problem or _raise_or_warn)
-    return held_out(dataset, hold_out) if hold_out else dataset
+    return held_out(dataset, hold_out, to_train) if hold_out else dataset
 
 
 def _raise_or_warn(problem: Problem) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from keras_bisenet.data.masks import read_colours, read_mask
 from keras_bisenet.data.problems import Problem, SampleError
 from keras_bisenet.errors import UsageError, UserError, listed
-from keras_bisenet.imaging.reading import EXIF_SUFFIXES, exif_orientation, read_image
+from keras_bisenet.imaging.reading import EXIF_SUFFIXES, exif_orientation, image_size, read_image
 from keras_bisenet.label_map import (
     VOID,
     ColourMap,
@@ -90,9 +90,9 @@ class Dataset:
             raise UsageError(f"{self.name} has no split {name!r}: choose one of {known}")
         return self.splits[name]
 
-    def without(self, split: str, names: Collection[str]) -> Dataset:
-        """The data set without the images of these names in a split."""
-        kept = tuple(sample for sample in self.split(split) if sample.image.name not in names)
+    def without(self, split: str, images: Collection[Path]) -> Dataset:
+        """The data set without some images of a split."""
+        kept = tuple(sample for sample in self.split(split) if sample.image not in images)
         return dataclasses.replace(self, splits={**self.splits, split: kept})
 
     def require_labels(self, split: str) -> None:
@@ -173,6 +173,14 @@ class Dataset:
             UserError: When it cannot be read.
         """
         return read_image(sample.image, self.image_range)
+
+    def image_size(self, sample: Sample) -> tuple[int, int]:
+        """`(height, width)` of the image of one sample, from the file's header alone.
+
+        Raises:
+            UserError: When it cannot be read.
+        """
+        return image_size(sample.image)
 
     def read_raw(self, sample: Sample) -> np.ndarray:
         """What a mask file holds before the label map.

@@ -68,8 +68,17 @@ class ShardedDataset(Dataset):
             UserError: When its file is damaged.
         """
         example = _example(sample)
-        image = read_image(io.BytesIO(_bytes(example, IMAGE)))
+        image = _image(example)
         return Pair(image, self.label_map.class_ids(_mask(example)), ())
+
+    def read_image(self, sample: Record) -> np.ndarray:
+        """The image of one record: uint8 `[height, width, 3]`."""
+        return _image(_example(sample))
+
+    def image_size(self, sample: Record) -> tuple[int, int]:
+        """`(height, width)` of the image of one record."""
+        height, width, _ = self.read_image(sample).shape
+        return height, width
 
     def read_raw(self, sample: Record) -> np.ndarray:
         """The mask of one record: uint8 class ids `[height, width]`."""
@@ -186,6 +195,10 @@ def _example(record: Record):
     if zlib.crc32(data) != record.crc32:
         raise UserError(f"{path}: a damaged file (record {record.image.name}): copy it again")
     return tf.train.Example.FromString(data)
+
+
+def _image(example) -> np.ndarray:
+    return read_image(io.BytesIO(_bytes(example, IMAGE)))
 
 
 def _mask(example) -> np.ndarray:

@@ -1,7 +1,9 @@
 """Soft labels: for every pixel of an image, the share of each class, as a teacher sees it.
 
-A folder has one file an image, named as the image is (`street_07.jpg`: `street_07.npz`, or else
-`street_07.png`). Any program can write them:
+A folder has one file an image, named as the image is (`street_07.jpg`: `street_07.png`, or else
+`street_07.npz`). Images that share a name, as `train/a.png` and `val/a.png`, or `a.jpg` and
+`a.png`, have files named by their path below the folder of all (`train/a.png.npz`). Any program
+can write them:
 
 - NPZ: the array `p`, or the only array: `[h, w, N]`, numbers that are not negative, in the order of
   the data set's classes. Each pixel's are divided by their sum.
@@ -13,9 +15,11 @@ whose shares are all 0 has no label. The same image without a file is a mistake,
 
 from __future__ import annotations
 
+import os
 import zipfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +27,8 @@ from PIL import Image
 
 from keras_bisenet.data.dataset import ASPECT_TOLERANCE, Sample
 from keras_bisenet.errors import UserError
-from keras_bisenet.files import replacing
-from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
+from keras_bisenet.files import NPZ_ERRORS, replacing
+from keras_bisenet.imaging.reading import DECODER_ERRORS, IMAGE_SUFFIXES, image_size
 
 ARRAY = "p"
 CURE = "write it again as docs/training.md says"
@@ -37,18 +41,42 @@ class SoftLabels:
     Args:
         directory: The folder.
         num_classes: int. How many classes they must tell apart.
+        names: What the files of images are named that share a stem with another: see `of`.
     """
 
     directory: Path
     num_classes: int
+    names: Mapping[Path, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, images: Iterable[Path], directory: Path, num_classes: int) -> SoftLabels:
+        """Those of a set of images, of which no two have one file."""
+        images = list(dict.fromkeys(images))
+        count = Counter(image.stem for image in images)
+        shared = [image for image in images if count[image.stem] > 1]
+        folders = [os.path.abspath(image.parent) for image in images] if shared else [""]
+        root = os.path.commonpath(folders)
+        names = {image: Path(os.path.relpath(image, root)).as_posix() for image in shared}
+        return cls(directory, num_classes, names)
 
     def path(self, image: Path) -> Path:
         """The file of an image, whether it is there or not."""
-        png = self.directory / f"{image.stem}.png"
-        return png if png.is_file() else self.directory / f"{image.stem}.npz"
+        png = self._path(image, ".png")
+        return png if png.is_file() else self._path(image, ".npz")
 
-    def check(self, images: Iterable[Path]) -> None:
+    def _path(self, image: Path, suffix: str) -> Path:
+        return self.directory / f"{self.names.get(image, image.stem)}{suffix}"
+
+    def check(
+        self,
+        images: Iterable[Path],
+        sizes: Iterable[tuple[int, int]] | None = None,
+    ) -> None:
         """Looks at the sizes of all files, without reading what is in them.
+
+        Args:
+            images: The images.
+            sizes: Their `(height, width)`, where they are no files.
 
         Raises:
             UserError: When an image has no file, or one of another size or number of classes.
@@ -61,12 +89,16 @@ class SoftLabels:
                 f"{self.path(missing[0])}: no such soft labels, of {missing[0].name}{others}: "
                 "write a file for each image, or take another folder"
             )
-        for image in images:
+        for image, size in zip(images, sizes or map(image_size, images)):
             with _named(self.path(image)):
-                self._check_shape(image, _shape(self.path(image), self.num_classes))
+                self._check_shape(size, _shape(self.path(image), self.num_classes))
 
-    def read(self, image: Path) -> np.ndarray:
+    def read(self, image: Path, size: tuple[int, int] | None = None) -> np.ndarray:
         """The shares of an image's pixels.
+
+        Args:
+            image: The image.
+            size: Its `(height, width)`, where it is known.
 
         Returns:
             uint8 `[h, w, num_classes]`, in parts of any whole.
@@ -84,19 +116,18 @@ class SoftLabels:
                 # Opened here, since NumPy leaves a damaged file open.
                 with path.open("rb") as file, np.load(file) as arrays:
                     shares = arrays[_array_name(arrays.files)]
-            self._check_shape(image, shares.shape)
+            self._check_shape(size or image_size(image), shares.shape)
             return in_bytes(shares)
 
     def write(self, image: Path, shares: np.ndarray) -> None:
         """Writes an image's file, whole or not at all; `shares` as `read` returns them."""
-        with replacing(self.directory / f"{image.stem}.npz") as temporary:
+        with replacing(self._path(image, ".npz")) as temporary:
             np.savez_compressed(temporary, **{ARRAY: shares})
 
-    def _check_shape(self, image: Path, shape: Sequence[int]) -> None:
+    def _check_shape(self, size: tuple[int, int], shape: Sequence[int]) -> None:
         if len(shape) != 3 or shape[2] != self.num_classes:
             raise ValueError(f"{'x'.join(map(str, shape))} is not h x w x {self.num_classes}")
-        with Image.open(image) as file:
-            width, height = file.size
+        height, width = size
         ratio = (shape[0] / shape[1]) / (height / width)
         if max(ratio, 1 / ratio) > 1 + ASPECT_TOLERANCE:
             raise ValueError(f"{shape[0]}x{shape[1]} is no size of an image of {height}x{width}")
@@ -182,6 +213,6 @@ class _named:
         return self
 
     def __exit__(self, kind, error, trace):
-        if isinstance(error, (OSError, ValueError, KeyError, zipfile.BadZipFile)):
+        if isinstance(error, (*DECODER_ERRORS, *NPZ_ERRORS)):
             reason = " ".join(str(error).split())
             raise UserError(f"{self.path}: no soft labels ({reason}): {CURE}") from error

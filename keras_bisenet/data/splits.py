@@ -137,16 +137,17 @@ def hold_out_val(
     return splits
 
 
-def held_out(dataset: Dataset, pattern: str) -> Dataset:
+def held_out(dataset: Dataset, pattern: str, to_train: bool = True) -> Dataset:
     """Divides training and validation images by their names.
 
     Frames of one drive look alike: a validation split of frames between those of training says
     little about streets that are new. A drive that is held out whole does.
 
     Args:
-        dataset: A data set with a training split.
+        dataset: A data set. One without training and validation images stays as it is.
         pattern: A part of an image's file name, such as `0006R0`, or a pattern of the whole of it
             with `*`, `?` or `[...]`.
+        to_train: Whether training images must be left.
 
     Returns:
         The data set whose split `val` is the training and validation images that have the pattern,
@@ -159,18 +160,22 @@ def held_out(dataset: Dataset, pattern: str) -> Dataset:
     own = {name: dataset.splits.get(name, ()) for name in ("train", "val")}
     held = [s for samples in own.values() for s in samples if _has(s, names)]
     train = [sample for sample in own["train"] if not _has(sample, names)]
+    if not any(own.values()):
+        return dataset
     if not held:
-        example = next((sample.image.name for samples in own.values() for sample in samples), "")
+        example = next(sample.image.name for samples in own.values() for sample in samples)
         raise UsageError(
             f"--hold-out {pattern}: no training or validation image of {dataset.name} has such a "
             f"name: give a part of one, such as {example}"
         )
-    if not train:
+    if to_train and own["train"] and not train:
         raise UsageError(
             f"--hold-out {pattern}: all {len(own['train'])} training images of {dataset.name} have "
             "such a name, and none is left to train on: give a part of fewer names"
         )
-    splits = {**dataset.splits, "train": tuple(train), "val": tuple(held)}
+    splits = {**dataset.splits, "val": tuple(held)}
+    if "train" in splits:
+        splits["train"] = tuple(train)
     return dataclasses.replace(dataset, splits=splits)
 
 

@@ -160,11 +160,11 @@ class TrainingSamples:
         if index >= len(self.samples):
             image = read_image(sample.image)
             nothing = np.full(image.shape[:2], VOID, np.uint8)
-            return (image, nothing, self.extra.soft.read(sample.image)), ()
+            return (image, nothing, self.extra.soft.read(sample.image, image.shape[:2])), ()
         pair = self.dataset.read_pair(sample)
         source = pair.image, pair.class_ids
         if self.soft:
-            source += (self.soft.read(sample.image),)
+            source += (self.soft.read(sample.image, pair.image.shape[:2]),)
         elif self._has_soft:
             source += (np.zeros((1, 1, self.dataset.label_map.num_classes), np.uint8),)
         return source, pair.warnings

@@ -94,6 +94,19 @@ def exif_orientation(path: str | os.PathLike) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """`(height, width)` of what `read_image` returns, from the file's header alone.
+
+    Raises:
+        UserError: When the file cannot be read, or is no image.
+    """
+    with _opened(path) as opened:
+        width, height = opened.size
+        # From 5 on, what is stored as rows is seen as columns.
+        is_on_its_side = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    return (width, height) if is_on_its_side else (height, width)
+
+
 def largest_value(path: str | os.PathLike) -> float | None:
     """What is white in an image of more than 8 bits per channel, or the largest of its values
     where the file does not say; None for an image of 8 bits.

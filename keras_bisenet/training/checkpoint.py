@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from keras_bisenet.errors import UserError
-from keras_bisenet.files import replacing
+from keras_bisenet.files import NPZ_ERRORS, replacing
 
 
 def save_state(path: Path, model) -> None:
@@ -32,7 +31,7 @@ def load_state(path: Path, model) -> None:
     try:
         with path.open("rb") as file, np.load(file) as saved:
             values = [saved[str(i)] for i in range(len(saved.files))]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except NPZ_ERRORS as error:
         raise UserError(f"{path}: damaged checkpoint ({error}): start a new run") from error
     if [value.shape for value in values] != [tuple(v.shape) for v in variables]:
         raise UserError(f"{path}: the checkpoint of another model: start a new run")

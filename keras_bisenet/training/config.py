@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ class Within:
 POSITIVE = Within(lambda value: value > 0, "is not positive")
 NOT_NEGATIVE = Within(lambda value: value >= 0, "is negative")
 SHARE = Within(lambda value: 0 <= value <= 1, "does not lie between 0 and 1")
+PROBABILITY = Within(lambda value: 0 < value <= 1, "is no probability above 0, up to 1")
 SEED = Within(lambda value: 0 <= value < 2**31, "does not lie between 0 and 2147483647")
 
 
@@ -127,7 +129,9 @@ class TrainingConfig:
     warmup_epochs: float = option(1.0, shown="1", within=NOT_NEGATIVE)
     power: float = rest(0.9, "Of the polynomial decay of the learning rate.", within=POSITIVE)
     loss: str = option("cross_entropy", choices=("cross_entropy", "ohem"))
-    ohem_threshold: float = rest(0.7, "Probability below which a pixel is hard.", within=SHARE)
+    ohem_threshold: float = rest(
+        0.7, "Probability below which a pixel is hard.", within=PROBABILITY
+    )
     ohem_share: float = rest(1 / 16, "At least this share of the pixels counts.", within=SHARE)
     class_weights: str = option("none", "none, sqrt, enet, median, or a number per class.")
     dice: float = option(0.0, "Factor of the Dice loss, added.", shown="0", within=NOT_NEGATIVE)
@@ -191,7 +195,7 @@ class TrainingConfig:
                 f"extra_share: {self.extra_share} of a batch of {self.batch_size} is "
                 f"{self.extra_rows}: leave images of both kinds"
             )
-        if not 0 < self.scale[0] <= self.scale[1]:
+        if not 0 < self.scale[0] <= self.scale[1] < math.inf:
             raise UsageError(f"scale: {self.scale} is no range of magnifications")
 
     @property
@@ -373,6 +377,8 @@ def _check_fields(config) -> None:
             continue
         if choices and value not in choices:
             raise UsageError(f"{field.name}: {value!r} is none of {', '.join(map(str, choices))}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{field.name}: {value} is no finite number")
         if within and not within.holds(value):
             raise UsageError(f"{field.name}: {value} {within.otherwise}")
 

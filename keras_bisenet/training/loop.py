@@ -41,7 +41,7 @@ from keras_bisenet.training.checkpoint import load_state, save_state
 from keras_bisenet.training.curves import Curves
 from keras_bisenet.training.evaluation import score
 from keras_bisenet.training.metrics import Scores
-from keras_bisenet.training.run import Run, best_row, rank_of
+from keras_bisenet.training.run import Run, best_row, is_stale, rank_of
 from keras_bisenet.training.steps import StepByStep
 
 CHECKPOINT = re.compile(r"epoch-(\d+)\.npz")
@@ -98,7 +98,7 @@ class TrainingLoop:
         steps = self.steps(self.model, self.pipeline, epoch)
         is_main = distributed.is_main()
         curves = Curves(self.run.logs) if is_main else None
-        while epoch < self.epochs and not self._is_stale(rows):
+        while epoch < self.epochs and not is_stale(rows, self.early_stop):
             epoch += 1
             loss, speed = self._train_epoch(epoch, steps)
             steps.bring_back()
@@ -170,13 +170,6 @@ class TrainingLoop:
                 miou = "" if best is None else f"  mIoU {best:.4f}"
                 bar(1, f"loss {np.mean(losses):.4f}{miou}  {speed:.2f} images/s")
         return float(np.mean(losses)), speed
-
-    def _is_stale(self, rows: list[dict[str, float]]) -> bool:
-        """Whether validation mIoU has not risen for `early_stop` epochs."""
-        if self.early_stop is None or not rows:
-            return False
-        best = best_row(rows)
-        return rows[-1]["epoch"] - best["epoch"] >= self.early_stop
 
     def _row(self, epoch: int, loss: float, speed: float, scores: Scores) -> dict[str, float]:
         last_step = epoch * self.pipeline.steps_per_epoch - 1

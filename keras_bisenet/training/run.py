@@ -7,6 +7,8 @@
     RUN/checkpoints/         the state that --resume goes on from
     RUN/logs/                TensorBoard
     RUN/samples/             overlays of validation images
+    RUN/soft/                what the teacher says of training images, where there is one
+    RUN/extra-soft/          and of extra images
     RUN/leave_out.txt        training images that are not trained on, where --suggested found some
 
 A quantized run keeps the float model.keras that it started from, and has beside it
@@ -22,7 +24,9 @@ import csv
 import dataclasses
 import json
 import math
+import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_bisenet.data import load_dataset
@@ -30,7 +34,7 @@ from keras_bisenet.data.class_agreement import with_classes_of
 from keras_bisenet.data.dataset import Dataset
 from keras_bisenet.data.splits import trained_on_val
 from keras_bisenet.errors import UsageError, UserError
-from keras_bisenet.files import check_output_folder, write_csv, write_json
+from keras_bisenet.files import check_output_folder, write_csv, write_json, write_text
 from keras_bisenet.label_map import LabelMap
 from keras_bisenet.training.config import (
     QuantizationConfig,
@@ -56,6 +60,12 @@ def configured_dataset(config: TrainingConfig) -> Dataset:
     return trained_on_val(dataset) if config.train_on_val else dataset
 
 
+def left_out_as(image: Path, config: TrainingConfig) -> str:
+    """What stands in `leave_out.txt` for an image: its path below the data set's folder, from
+    `./` on, so that it holds where the data have moved."""
+    return f"./{Path(os.path.relpath(image, config.data_dir)).as_posix()}"
+
+
 class Run:
     """A run directory at `path`, existing or to be made.
 
@@ -77,6 +87,8 @@ class Run:
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
         self.samples = self.path / "samples"
+        self.soft = self.path / "soft"
+        self.extra_soft = self.path / "extra-soft"
         self.leave_out_file = self.path / "leave_out.txt"
 
     @classmethod
@@ -98,8 +110,9 @@ class Run:
         config: TrainingConfig,
         label_map: LabelMap,
         quantization: QuantizationConfig | None = None,
+        leave_out: Sequence[Path] = (),
     ) -> Run:
-        """A new run with its configuration written.
+        """A new run with its configuration written, and the images that it does not train on.
 
         What a run left that was stopped before its first checkpoint makes room for it.
 
@@ -113,6 +126,9 @@ class Run:
         write_json(run.label_map_file, label_map.to_json())
         if quantization:
             write_config(run.quantization_file, quantization)
+        if leave_out:
+            lines = [f"{left_out_as(image, config)}\n" for image in leave_out]
+            write_text(run.leave_out_file, "".join(lines))
         write_config(run.config_file, config)
         return run
 
@@ -133,14 +149,19 @@ class Run:
     @property
     def is_left_over(self) -> bool:
         """Whether this is a run that was stopped before its first checkpoint, and no more."""
-        if not self.config_file.is_file() or self.metrics_file.exists():
+        if not self.path.is_dir() or self.metrics_file.exists():
             return False
         names = {path.name for path in self.path.iterdir()}
-        own = {self.config_file, self.label_map_file, self.quantization_file, self.checkpoints}
-        own |= {self.logs, self.samples, self.leave_out_file}
-        copied = {self.model_file} if self.quantization_file.is_file() else set()
-        has_checkpoint = self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
-        return not has_checkpoint and names <= {path.name for path in own | copied}
+        own = {self.config_file, self.label_map_file, self.quantization_file, self.leave_out_file}
+        if self.config_file.is_file():  # which is the last of these that `create` writes
+            own |= {self.checkpoints, self.logs, self.samples, self.soft, self.extra_soft}
+            if self.quantization_file.is_file():
+                own.add(self.model_file)
+        # What `replacing` leaves where the process is killed.
+        known = {path.name for path in own}
+        half = {name for name in names if name[0] == "." and name[1:].rpartition(".")[0] in known}
+        has_checkpoint = self.checkpoints.is_dir() and any(self.checkpoints.glob("[!.]*"))
+        return bool(names) and not has_checkpoint and names <= known | half
 
     def load_dataset(self, config: TrainingConfig | None = None) -> Dataset:
         """The run's data set, with its classes numbered as the run's.
@@ -154,8 +175,11 @@ class Run:
         config = config or self.config
         dataset = configured_dataset(config)
         if self.leave_out_file.is_file():
-            names = self.leave_out_file.read_text(encoding="utf-8").splitlines()
-            dataset = dataset.without("train", set(names))
+            lines = self.leave_out_file.read_text(encoding="utf-8").splitlines()
+            images = [sample.image for sample in dataset.split("train")]
+            # Earlier runs have bare names, which stand for every image of that name.
+            left = {i for i in images if i.name in lines or left_out_as(i, config) in lines}
+            dataset = dataset.without("train", left)
         if not self.label_map_file.is_file():  # of a run that another process is about to make
             return dataset
         return with_classes_of(dataset, self.label_map.names, self.path, self.any_classes)
@@ -202,7 +226,11 @@ class Run:
             return []
         try:
             with self.metrics_file.open(newline="", encoding="utf-8") as file:
-                return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+                rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+            for column in ("epoch", "val_miou"):
+                if any(column not in row for row in rows):
+                    raise ValueError(f"it has no column {column}")
+            return rows
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{self.metrics_file}: no readable metrics ({error})") from error
 
@@ -233,6 +261,13 @@ def best_row(rows: list[dict[str, float]]) -> dict[str, float]:
     """The row of `metrics.csv` with the largest validation mIoU; one that is no number is the
     worst, not the best."""
     return max(rows, key=lambda row: rank_of(row["val_miou"]))
+
+
+def is_stale(rows: list[dict[str, float]], early_stop: int | None) -> bool:
+    """Whether validation mIoU has not risen for `early_stop` epochs."""
+    if early_stop is None or not rows:
+        return False
+    return rows[-1]["epoch"] - best_row(rows)["epoch"] >= early_stop
 
 
 def rank_of(miou: float) -> float:

@@ -44,6 +44,27 @@ def load_model(path):
                 ) from error
 
 
+def load_segmentation_model(path):
+    """Reads a `.keras` file as `load_model` does, of a network that answers with logits.
+
+    Raises:
+        UserError: When it cannot be read, or answers with something else.
+    """
+    model = load_model(path)
+    if len(model.outputs) > 1:
+        raise UserError(
+            f"{path}: a model of {len(model.outputs)} outputs, as networks have in training: save "
+            "the one with the logits alone, as a run's model.keras has it"
+        )
+    shape = tuple(model.outputs[0].shape)
+    if len(shape) != 4:
+        raise UserError(
+            f"{path}: it answers with an array of {len(shape)} axes, not with logits for the "
+            "places of an image: name a model that segments"
+        )
+    return model
+
+
 def _of_a_tensor(model):
     """A model that was made from a list of one input, as those of version 0.1, takes the input
     itself: Keras warns at each call of the other."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from keras_bisenet.data.problems import Problem, print_warning
 from keras_bisenet.data.soft_labels import in_bytes
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.imaging.letterbox import Fit
@@ -19,8 +20,13 @@ SHRINK = 2
 """Soft labels are so many times smaller than their images, in height and in width."""
 
 
-def check_teacher(path: Path, labels: LabelMap) -> None:
+def check_teacher(path: Path, labels: LabelMap, size: tuple[int, int]) -> None:
     """Finds out whether a model can teach these classes; Keras is needed for a `.keras` file alone.
+
+    Args:
+        path: As `open_teacher`.
+        labels: As `open_teacher`.
+        size: As `open_teacher`.
 
     Raises:
         UserError: When there is no such model, or it has other classes.
@@ -40,7 +46,8 @@ def check_teacher(path: Path, labels: LabelMap) -> None:
     elif path.suffix == ".tflite":
         _open_tflite(path, labels)
     elif path.suffix == ".keras":
-        _load_keras(path, labels)
+        _own_order(path, labels)
+        _segmenter(path, labels, size)
     else:
         raise UsageError(f"{path}: a teacher is a run, a .keras or a .tflite file")
 
@@ -52,8 +59,10 @@ def open_teacher(
 
     Args:
         path: A float run, a `.keras` or a `.tflite` file.
-        labels: The classes that it must tell apart, in any order if it names them.
-        size: `(height, width)` that images are fitted into for a lone `.keras` file.
+        labels: The classes that it must tell apart, in any order if it or the run that it lies in
+            names them.
+        size: `(height, width)` that images are fitted into for a `.keras` file in no run that
+            takes any.
 
     Returns:
         A function from uint8 images `[h, w, 3]` to uint8 shares `[h / 2, w / 2, N]`, which several
@@ -62,7 +71,7 @@ def open_teacher(
     Raises:
         UserError: As `check_teacher`.
     """
-    check_teacher(path, labels)
+    check_teacher(path, labels, size)
     if path.suffix == ".tflite":
         logits, order = _open_tflite(path, labels)
     else:
@@ -80,27 +89,50 @@ def open_teacher(
 
 def _open_keras(path: Path, labels: LabelMap, size: tuple[int, int]):
     """From an image to logits and their fit; and where each of our classes is among them."""
-    from keras_bisenet.training.evaluation import KerasSegmenter
-
     if path.is_dir():
-        run = Run.open(path)
-        path, size = run.require_model(), run.config.size
-        order = _class_order(run.path, run.label_map.names, labels)
-    else:
+        path = Run.open(path).require_model()
+    order = _own_order(path, labels)
+    if order is None:
+        message = "the teacher names no classes: they are taken by number"
+        print_warning(Problem("class-names", "warning", message, (path,), ""))
         order = list(range(labels.num_classes))
-    segmenter = KerasSegmenter(_load_keras(path, labels), size)
+    segmenter = _segmenter(path, labels, size)
 
     def logits(image):
-        fit = Fit.of(image.shape[:2], size)
+        fit = Fit.of(image.shape[:2], segmenter.size)
         return segmenter.logits(image, fit), fit
 
     return logits, order
 
 
-def _load_keras(path: Path, labels: LabelMap):
-    from keras_bisenet.training.saving import load_model
+def _own_order(path: Path, labels: LabelMap) -> list[int] | None:
+    """`_class_order` of a `.keras` file, by the run that it lies in; None outside of one."""
+    run = Run(path.parent)
+    has_names = run.label_map_file.is_file()
+    return _class_order(path, run.label_map.names, labels) if has_names else None
 
-    model = load_model(path)
+
+def _segmenter(path: Path, labels: LabelMap, size: tuple[int, int]):
+    """A `.keras` file at its own size, or else at the one of the run that it lies in, or `size`."""
+    from keras_bisenet.training.evaluation import KerasSegmenter
+
+    model = _load_keras(path, labels)
+    run = Run(path.parent)
+    own_size = tuple(model.input_shape[1:3])
+    if None not in own_size:
+        size = own_size
+    elif run.config_file.is_file():
+        size = run.config.size
+    try:
+        return KerasSegmenter(model, size)
+    except UsageError as error:
+        raise UsageError(f"{path}: the teacher does not take this {error}") from error
+
+
+def _load_keras(path: Path, labels: LabelMap):
+    from keras_bisenet.training.saving import load_segmentation_model
+
+    model = load_segmentation_model(path)
     if model.output_shape[-1] != labels.num_classes:
         raise UserError(_other_classes(path, model.output_shape[-1], labels))
     return model

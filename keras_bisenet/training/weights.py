@@ -7,6 +7,7 @@ from pathlib import Path
 from keras_bisenet.errors import UserError
 from keras_bisenet.models.family import HEADS
 from keras_bisenet.pretrained import PRETRAINED, pretrained_weights
+from keras_bisenet.training.config import TrainingConfig
 from keras_bisenet.training.run import Run
 
 
@@ -31,6 +32,19 @@ def find_weights(source: str) -> Path:
             f"{', '.join(PRETRAINED)}"
         )
     return path
+
+
+def learnt_val(source: str, config: TrainingConfig) -> bool:
+    """Whether a model is known to have learnt images that a run is validated on: the packaged ones
+    have, and runs of the same data that held out others or none, or trained on their val."""
+    if source in PRETRAINED:
+        return config.dataset == "camvid"
+    path = Path(source)
+    run = Run(path if path.is_dir() else path.parent)
+    if not run.config_file.is_file() or run.config.dataset != config.dataset:
+        return False
+    differs = config.hold_out is not None and run.config.hold_out != config.hold_out
+    return differs or run.config.train_on_val
 
 
 def copy_trained(source, target) -> list[str]:

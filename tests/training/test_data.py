@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -477,6 +478,18 @@ def test_a_part_of_a_name_or_a_pattern_of_the_whole(streets):
         assert {s.image.parent.name for s in held} <= {"train", "val"}
         assert sum(s.image.parent.name == "train" for s in held) == number
     assert load_dataset("streets", streets, hold_out="") == load_dataset("streets", streets)
+
+
+def test_a_hold_out_without_training_images(streets, tmp_path):
+    for split in ("val", "test"):
+        for folder in (split, f"{split}annot"):
+            shutil.copytree(streets / folder, tmp_path / split / folder)
+    val = load_dataset("streets", tmp_path / "val", hold_out="00002")
+    assert {name: len(samples) for name, samples in val.splits.items()} == {"val": 1}
+    test = load_dataset("streets", tmp_path / "test", hold_out="00002")
+    assert {name: len(samples) for name, samples in test.splits.items()} == {"test": 3}
+    whole = load_dataset("streets", streets, hold_out="street", to_train=False)
+    assert [len(whole.split(name)) for name in ("train", "val", "test")] == [0, 11, 3]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -11,20 +14,26 @@ from click.testing import CliRunner
 from PIL import Image
 
 from keras_bisenet.cli import main
+from keras_bisenet.cli.train import check_before_work
 from keras_bisenet.data import load_dataset
 from keras_bisenet.data.augmentation import SOFT_STRIDE, Augmentation
 from keras_bisenet.data.pipeline import TrainingPipeline
+from keras_bisenet.data.shards import pack
 from keras_bisenet.data.soft_labels import SoftLabels, in_bytes, unlabelled_images
 from keras_bisenet.data.tensorflow_views import random_view
 from keras_bisenet.data.training_samples import Extra
 from keras_bisenet.errors import UserError
-from keras_bisenet.label_map import VOID
+from keras_bisenet.imaging.reading import image_size, read_image
+from keras_bisenet.label_map import VOID, LabelMap
+from keras_bisenet.models import build_model
+from keras_bisenet.segmenters import open_segmenter
+from keras_bisenet.training import distillation as distillation_module
 from keras_bisenet.training.config import TrainingConfig, make_config
-from keras_bisenet.training.distillation import open_sources
+from keras_bisenet.training.distillation import check_sources, open_sources
 from keras_bisenet.training.evaluation import KerasSegmenter
 from keras_bisenet.training.losses import cross_entropy, distillation, over_outputs
-from keras_bisenet.training.run import Run
-from keras_bisenet.training.saving import load_model
+from keras_bisenet.training.run import Run, configured_dataset
+from keras_bisenet.training.saving import load_model, save_model
 from keras_bisenet.training.teacher import open_teacher
 
 # === The loss ===
@@ -164,6 +173,20 @@ def test_every_format_says_the_same(tmp_path, picture):
         np.testing.assert_allclose(found, expected, atol=1 / 255)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_photograph_has_the_size_that_is_seen(tmp_path, orientation):
+    path = tmp_path / "phone.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (96, 64)).save(path, exif=exif)
+    height, width, _ = read_image(path).shape
+    assert image_size(path) == (height, width)
+    soft = SoftLabels(tmp_path, 2)
+    soft.write(path, np.zeros((height // 2, width // 2, 2), np.uint8))
+    soft.check([path])
+    assert soft.read(path).shape == (height // 2, width // 2, 2)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -192,10 +215,39 @@ def test_bad_files_are_named_before_work(tmp_path, picture, content, reason):
     )
 
 
+def test_files_that_are_damaged_within(tmp_path, picture):
+    soft = SoftLabels(tmp_path, 2)
+    path = tmp_path / "a.npz"
+    soft.write(picture, np.random.default_rng(0).integers(0, 9, (40, 60, 2)).astype(np.uint8))
+    whole = path.read_bytes()
+    start = whole.index(b"p.npy") + 60
+    header = io.BytesIO()
+    np.save(header, SHARES)
+    for content in (whole[:start] + bytes(200) + whole[start + 200 :], b"", header.getvalue()):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=f"^{path}: no soft labels "):
+            soft.read(picture)
+    with zipfile.ZipFile(path, "w") as archive:  # a header that is no Python
+        archive.writestr("p.npy", header.getvalue().replace(b"}", b"("))
+    for look in (soft.read, lambda image: soft.check([image])):
+        with pytest.raises(UserError, match=f"^{path}: no soft labels "):
+            look(picture)
+
+
 def test_shares_below_zero_and_no_numbers_are_refused():
     for wrong in (-1.0, np.nan, np.inf):
         with pytest.raises(ValueError, match="a share is negative, or no number"):
             in_bytes(np.full((1, 1, 2), wrong))
+
+
+def test_images_that_share_a_name_have_files_of_their_own(tmp_path):
+    paths = ["train/a.png", "train/b.png", "val/a.png", "val/a.jpg"]
+    images = [tmp_path / path for path in paths]
+    soft = SoftLabels.of(images, tmp_path / "soft", 2)
+    files = ["train/a.png.npz", "b.npz", "val/a.png.npz", "val/a.jpg.npz"]
+    assert [soft.path(image) for image in images] == [tmp_path / "soft" / file for file in files]
+    alone = SoftLabels.of(images[:2], tmp_path / "soft", 2)
+    assert alone.path(images[0]) == tmp_path / "soft" / "a.npz"
 
 
 # === Batches ===
@@ -269,6 +321,28 @@ def test_a_run_teaches_what_it_answers(float_run, streets):
         assert same.mean() > 0.95
 
 
+def test_a_file_in_a_run_has_the_classes_and_the_size_of_the_run(
+    tmp_path, streets, untrained, tiny, capsys, monkeypatch
+):
+    monkeypatch.setattr("keras_bisenet.data.problems._printed", set())
+    labels = load_dataset("streets", streets).label_map
+    turned = LabelMap(labels.names[::-1], labels.palette[::-1])
+    run = Run.create(tmp_path / "run", tiny(size="32x64"), turned)
+    shutil.copy(untrained, run.model_file)
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    answers = [
+        open_teacher(path, labels, (64, 96))(image)
+        for path in (run.path, run.model_file, untrained)
+    ]
+    np.testing.assert_array_equal(*answers[:2])
+    assert (answers[1] != answers[2]).any()
+    lone = open_teacher(untrained, labels, (32, 64))(image)
+    np.testing.assert_array_equal(answers[1], lone[..., ::-1])
+    told = [line for line in capsys.readouterr().err.splitlines() if "Warning" in line]
+    message = "the teacher names no classes: they are taken by number"
+    assert told == [f"Warning: {untrained}: {message}"]
+
+
 def test_a_tflite_file_teaches_as_its_run_does(float_run, float_file, streets):
     dataset = load_dataset("streets", streets)
     teachers = [
@@ -277,6 +351,85 @@ def test_a_tflite_file_teaches_as_its_run_does(float_run, float_file, streets):
     image, _ = dataset.read(dataset.split("val")[0])
     ours, theirs = (teach(image).astype(int) for teach in teachers)
     assert np.abs(ours - theirs).mean() < 1
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory, tiny):
+    """A teacher's file that names no classes."""
+    path = tmp_path_factory.mktemp("teacher") / "untrained.keras"
+    save_model(build_model("bisenetv2", 11, **tiny().model_options), path)
+    return path
+
+
+def test_training_and_validation_images_of_one_name_have_their_own_answers(
+    tmp_path, streets, untrained, tiny
+):
+    config = tiny(teacher=str(untrained), train_on_val=True)
+    dataset = configured_dataset(config)
+    soft, _ = open_sources(config, Run(tmp_path / "first"), dataset)
+    samples = dataset.split("train")
+    assert len({soft.path(sample.image) for sample in samples}) == len(samples) == 11
+    teach = open_teacher(untrained, dataset.label_map, config.size)
+    for sample in (samples[0], samples[-1]):
+        np.testing.assert_array_equal(soft.read(sample.image), teach(dataset.read_image(sample)))
+    # The user's files are sought by the same names.
+    line = refused(tmp_path, streets, "--soft-labels", tmp_path, "--train-on-val")[1]
+    assert line.startswith(f"{tmp_path}/") and "/train/street_00000.png.npz: no such soft" in line
+
+
+def test_a_teacher_that_has_answered_is_not_needed_any_more(tmp_path, untrained, tiny):
+    gone = tmp_path / "teacher.keras"
+    config = tiny(teacher=str(gone), weights=str(gone))
+    dataset = configured_dataset(config)
+    run = Run.create(tmp_path / "run", config, dataset.label_map)
+    shutil.copy(untrained, gone)
+    open_sources(config, run, dataset)
+    run.write_metrics([{"epoch": 1, "val_miou": 0.5}])
+    gone.unlink()
+    check_before_work(config, run)
+    soft, _ = open_sources(config, run, dataset)
+    soft.path(dataset.split("train")[3].image).unlink()
+    with pytest.raises(UserError, match=f"^{gone}: no such teacher: "):
+        check_before_work(config, run)
+
+
+def test_packed_images_are_taught_as_those_of_the_folder(tmp_path, streets, untrained, tiny):
+    dataset = load_dataset("streets", streets)
+    pack(dataset, tmp_path / "packed")
+    packed = load_dataset("shards", tmp_path / "packed")
+    answers = []
+    for name, data in (("folder", dataset), ("shards", packed)):
+        run = Run(tmp_path / name)
+        soft, _ = open_sources(tiny(teacher=str(untrained)), run, data)
+        answers.append([soft.read(s.image, data.image_size(s)) for s in data.split("train")])
+    np.testing.assert_array_equal(*answers)
+    # And these answers fit the other of the two.
+    check_sources(tiny(soft_labels=str(tmp_path / "shards" / "soft")), dataset)
+    check_sources(tiny(soft_labels=str(tmp_path / "folder" / "soft")), packed)
+    first = packed.split("train")[0]
+    twice = (first, dataclasses.replace(packed.split("train")[1], image=first.image))
+    packed = dataclasses.replace(packed, splits={**packed.splits, "train": twice})
+    with pytest.raises(UserError, match=f"^{first.image}: 2 packed images have this name, "):
+        check_sources(tiny(teacher=str(untrained)), packed)
+
+
+def test_a_teacher_sees_deep_images_as_they_are_learnt(tmp_path, monkeypatch, streets, tiny):
+    dataset = dataclasses.replace(load_dataset("streets", streets), image_range=4095.0)
+    deep = tmp_path / "deep.png"
+    Image.fromarray(np.full((64, 96), 1000, np.uint16)).save(deep)
+    sample = dataclasses.replace(dataset.split("train")[0], image=deep)
+    dataset = dataclasses.replace(dataset, splits={"train": (sample,)})
+    seen = []
+
+    def teach(image):
+        seen.append(image)
+        return np.zeros((32, 48, 11), np.uint8)
+
+    monkeypatch.setattr(distillation_module, "check_teacher", lambda *_: None)
+    monkeypatch.setattr(distillation_module, "open_teacher", lambda *_: teach)
+    open_sources(tiny(teacher="any"), Run(tmp_path / "run"), dataset)
+    np.testing.assert_array_equal(seen, [dataset.read_image(sample)])
+    assert (seen[0] == 62).all()
 
 
 # === What is refused, before a run directory is made ===
@@ -333,9 +486,6 @@ def test_choices_that_make_no_sense(tmp_path, streets):
 
 
 def test_a_teacher_of_other_classes(tmp_path, streets, tiny):
-    from keras_bisenet.models import build_model
-    from keras_bisenet.training.saving import save_model
-
     path = tmp_path / "three.keras"
     save_model(build_model("bisenetv2", 3, **tiny().model_options), path)
     assert refused(tmp_path, streets, "--teacher", path) == (
@@ -343,6 +493,38 @@ def test_a_teacher_of_other_classes(tmp_path, streets, tiny):
         f"{path}: the teacher tells 3 classes apart, the data set has 11: a teacher has the same "
         "classes",
     )
+
+
+def test_files_that_are_no_teachers(tmp_path, streets, tiny):
+    import keras
+
+    boosted, classifier = tmp_path / "boosted.keras", tmp_path / "classifier.keras"
+    options = {**tiny().model_options, "boosters": True}
+    save_model(build_model("bisenetv2", 11, **options), boosted)
+    image = keras.Input((None, None, 3))
+    answer = keras.layers.Dense(11)(keras.layers.GlobalAveragePooling2D()(image))
+    save_model(keras.Model(image, answer), classifier)
+    expected = {
+        boosted: f"{boosted}: a model of 5 outputs, as networks have in training: ",
+        classifier: f"{classifier}: it answers with an array of 2 axes, not with logits ",
+    }
+    for path, message in expected.items():
+        code, line = refused(tmp_path, streets, "--teacher", path)
+        assert code == 1 and line.startswith(message)
+        with pytest.raises(UserError, match=f"^{message}"):
+            open_segmenter(path, load_dataset("streets", streets).label_map, size=(64, 96))
+
+
+def test_a_teacher_of_one_size_is_asked_at_that_size(tmp_path, streets, untrained):
+    import keras
+
+    path = tmp_path / "fixed.keras"
+    image = keras.Input((32, 64, 3))
+    save_model(keras.Model(image, load_model(untrained)(image)), path)
+    labels = load_dataset("streets", streets).label_map
+    picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    fixed = open_teacher(path, labels, (64, 96))(picture)
+    np.testing.assert_array_equal(fixed, open_teacher(untrained, labels, (32, 64))(picture))
 
 
 def test_a_quantized_run_is_no_teacher(tmp_path, streets, ptq_run):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -21,6 +23,7 @@ from keras_bisenet.imaging.letterbox import Fit
 from keras_bisenet.label_map import VOID, LabelMap
 from keras_bisenet.models.bisenetv2 import bisenetv2
 from keras_bisenet.segmenters import open_segmenter
+from keras_bisenet.training.config import write_config
 from keras_bisenet.training.evaluation import (
     KerasSegmenter,
     SlidingWindows,
@@ -29,6 +32,7 @@ from keras_bisenet.training.evaluation import (
     stride_of,
     window_starts,
 )
+from keras_bisenet.training.run import Run
 from keras_bisenet.training.saving import load_model
 
 LABELS = LabelMap(("a", "b", "c"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
@@ -264,10 +268,11 @@ def test_options_that_do_not_suit_the_model(
         2,
         "Error: give --dataset and --data-dir: only a run directory knows its own\n",
     )
-    assert refusal(float_run.path, "--scales", "1,x") == (
-        2,
-        "Error: --scales '1,x': give positive numbers, such as 0.75,1,1.25\n",
-    )
+    for wrong in ("1,x", "nan", "1,inf"):
+        assert refusal(float_run.path, "--scales", wrong) == (
+            2,
+            f"Error: --scales '{wrong}': give positive numbers, such as 0.75,1,1.25\n",
+        )
     assert refusal(float_run.path, "--split", "dev") == (
         2,
         "Error: streets has no split 'dev': choose one of train, val, test\n",
@@ -295,6 +300,18 @@ def test_held_out_images_are_the_split_val(evaluate, float_run, streets):
     dataset = load_dataset("streets", streets, hold_out="*_0000[12].png")
     labelled = sum((dataset.read(sample)[1] != VOID).sum() for sample in dataset.split("val"))
     assert np.sum(found["confusion_matrix"]) == labelled
+
+
+def test_a_run_that_held_images_out_is_measured_on_other_data(
+    evaluate, float_run, streets, tmp_path
+):
+    held = Run(shutil.copytree(float_run.path, tmp_path / "run"))
+    write_config(held.config_file, dataclasses.replace(held.config, hold_out="train_drive"))
+    for folder in ("test", "testannot"):
+        shutil.copytree(streets / folder, tmp_path / "data" / folder)
+    for data in (streets, tmp_path / "data"):
+        found = evaluate(held.path, "--data-dir", data, "--split", "test")
+        assert found["images"] == 3
 
 
 def test_a_size_that_the_model_does_not_take(float_run, qat_run):
