@@ -14,6 +14,7 @@ from keras_bisenet.cli import main
 from keras_bisenet.data import load_dataset
 from keras_bisenet.data.contours import regions, simplified
 from keras_bisenet.data.drafts import Style, entropy, write_drafts
+from keras_bisenet.errors import UsageError
 from keras_bisenet.label_map import VOID, LabelMap
 
 LABELS = LabelMap(("background", "road", "car"), ((0, 0, 0), (128, 64, 128), (0, 0, 142)))
@@ -151,6 +152,24 @@ def test_drafts_come_back_as_a_data_set(tmp_path, images, form):
     assert len(samples) == 3
     for sample in samples:
         np.testing.assert_array_equal(np.array(names)[dataset.read(sample)[1]], expected)
+
+
+def test_drafted_masks_have_the_ids_of_the_models_data_set(tmp_path, images):
+    labels = LabelMap(LABELS.names, LABELS.palette, (2, 0, 1), (254,))
+    out = tmp_path / "drafts"
+    write_drafts(out, out, images, model, labels, Style(unsure_below=0.5))
+    with Image.open(out / "masks" / "bright.png") as mask:
+        assert labels.palette[1] == mask.convert("RGB").getpixel((0, 31))
+        np.testing.assert_array_equal(labels.class_ids(np.array(mask)), answers_of(images[0]))
+    assert (np.array(Image.open(out / "masks" / "dark.png")) == 254).all()
+    full = LabelMap(LABELS.names, LABELS.palette, (0, 1, VOID), ())
+    with pytest.raises(UsageError, match="no id for void"):
+        write_drafts(out, out, images, model, full, Style(unsure_below=0.5))
+
+
+def answers_of(path):
+    with Image.open(path) as image:
+        return model(np.array(image)).argmax(-1)
 
 
 def label(*arguments):
