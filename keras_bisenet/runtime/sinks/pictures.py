@@ -6,12 +6,11 @@ import os
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from keras_bisenet.errors import UsageError
 from keras_bisenet.files import replacing
-from keras_bisenet.imaging.drawing import overlay_with_legend
+from keras_bisenet.imaging.drawing import flat_palette, overlay_with_legend
 from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
 from keras_bisenet.runtime.segmenter import Answer
 from keras_bisenet.runtime.sinks.base import Style
@@ -57,7 +56,7 @@ class Pictures:
             _save(Image.fromarray(picture), paths["overlay"])
         if "mask" in paths:
             mask = Image.fromarray(ids)
-            mask.putpalette(np.array(style.palette, np.uint8).tobytes())
+            mask.putpalette(flat_palette(style.palette))
             _save(mask, paths["mask"])
 
     def close(self) -> None:
