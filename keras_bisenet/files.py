@@ -78,8 +78,13 @@ def check_output(path: str | os.PathLike, option: str, suffixes: tuple[str, ...]
     _check_parent(path, parent, option)
 
 
-def check_output_folder(path: str | os.PathLike, option: str) -> None:
+def check_output_folder(path: str | os.PathLike, option: str, *, anew: bool = False) -> None:
     """Finds out before work begins whether a folder can be made.
+
+    Args:
+        path: Where it is to be.
+        option: What asked for it, such as `-o`.
+        anew: Whether another folder is to take the place of an empty one, as `replacing` does.
 
     Raises:
         UsageError: When it cannot, or something is there already.
@@ -89,6 +94,8 @@ def check_output_folder(path: str | os.PathLike, option: str) -> None:
         parent = next(p for p in path.absolute().parents if p.exists())
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UsageError(f"{path}: something is here already: choose another folder")
+        if anew and os.path.realpath(path) == os.getcwd():  # the shell would be left in the old one
+            raise UsageError(f"{option} {path}: this is the working directory: name a folder in it")
     except OSError as error:
         raise UsageError(f"{option} {path}: {error.strerror}: choose another folder") from error
     _check_parent(path, parent, option)
