@@ -156,11 +156,12 @@ class Segmenter:
         """The input tensor, [1, H, W, 3], of an image of its size, RGB uint8 [H, W, 3]."""
         return self._encode(placed[None])
 
-    @property
-    def output_scale(self) -> float:
-        """What a step of the output's integers stands for; 1 where it has none."""
-        scale = self._interpreter.get_output_details()[0]["quantization"][0]
-        return float(scale) or 1.0
+    def real_values(self, raw: np.ndarray) -> np.ndarray:
+        """What a raw output stands for, float32: integers by their scale and zero point."""
+        scale, zero_point = self._interpreter.get_output_details()[0]["quantization"]
+        if not scale:
+            return raw.astype(np.float32)
+        return (raw.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
 
     def invoke(self, array: np.ndarray) -> np.ndarray:
         """The network's raw output, without the batch's dimension, for an input tensor."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageDraw
+from tflite_models import Graph, Op, T, model_bytes
 
 from keras_bisenet.cli import main
 from keras_bisenet.data import load_dataset
@@ -16,6 +18,8 @@ from keras_bisenet.data.contours import regions, simplified
 from keras_bisenet.data.drafts import Style, entropy, write_drafts
 from keras_bisenet.errors import UsageError
 from keras_bisenet.label_map import VOID, LabelMap
+from keras_bisenet.runtime.segmenter import Segmenter
+from keras_bisenet.segmenters import open_probabilities
 
 LABELS = LabelMap(("background", "road", "car"), ((0, 0, 0), (128, 64, 128), (0, 0, 142)))
 
@@ -193,6 +197,34 @@ def test_a_run_drafts_labels(float_run, streets, tmp_path):
     assert "something is here already" in label(*arguments).output
     again = label(*arguments[:3], tmp_path / "rest", "--labelled", streets / "valannot")
     assert again.exit_code == 1 and "no image here without a mask" in again.output
+
+
+@pytest.mark.parametrize("name", ["SOFTMAX", "LOGISTIC"])
+def test_probabilities_of_other_programs_are_taken_as_they_are(tmp_path, name):
+    """Their softmax is not taken for logits: a certain pixel would become void."""
+    tensors = [T("image", (1, 8, 12, 3)), T("answer", (1, 8, 12, 3))]
+    options = ("SoftmaxOptions", {"Beta": 1.0}) if name == "SOFTMAX" else ("", {})
+    operator = Op(name, (0,), (1,), *options)
+    (tmp_path / "a.tflite").write_bytes(model_bytes(Graph(tensors, [operator], (0,), (1,))))
+    labels, probabilities = open_probabilities(tmp_path / "a.tflite")
+    image = np.zeros((8, 12, 3), np.uint8)
+    image[..., 0] = 255  # logits 1, 0, 0
+    values = np.exp([1, 0, 0]) if name == "SOFTMAX" else 1 / (1 + np.exp([-1, 0, 0]))
+    np.testing.assert_allclose(probabilities(image)[4, 6], values / values.sum(), atol=1e-5)
+
+
+def test_a_sigmoid_of_one_channel_is_the_foregrounds_probability(tmp_path):
+    file = Path(__file__).parents[1] / "device" / "third_party" / "sigmoid.tflite"
+    labels, probabilities = open_probabilities(file)
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    segmenter = Segmenter(file)
+    raw = segmenter.invoke(segmenter.prepare(image)[0])
+    found = probabilities(image)
+    assert labels.names == ("background", "foreground")
+    np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-6)
+    answered = raw[..., 1]  # at half the size
+    assert abs(found[..., 1].mean() - answered.mean()) < 0.01
+    assert abs(found[..., 1].std() - answered.std()) < 0.1
 
 
 def test_what_no_drafts_come_from(tmp_path, streets, float_run):
