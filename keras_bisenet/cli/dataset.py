@@ -275,13 +275,15 @@ def label(model, images, out, form, count, labelled, tolerance, min_area, unsure
     set of the kind folder; polygons come back by dataset import.
     """
     from keras_bisenet.data.layouts import MASK_SUFFIXES, visible_files
+    from keras_bisenet.data.name_matching import without_masks
     from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
 
     if not images.is_dir():
         raise UserError(f"{images}: no such folder: name the folder of the images to label")
     check_output_folder(out, "-o", anew=True)
-    done = {path.stem for path in visible_files(labelled, MASK_SUFFIXES)} if labelled else set()
-    paths = [path for path in visible_files(images, IMAGE_SUFFIXES) if path.stem not in done]
+    paths = visible_files(images, IMAGE_SUFFIXES)
+    if labelled:
+        paths = without_masks(paths, visible_files(labelled, MASK_SUFFIXES))
     if not paths:
         raise UserError(f"{images}: no image here{' without a mask' if labelled else ''}")
     stems = [path.stem for path in paths]

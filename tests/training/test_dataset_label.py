@@ -16,6 +16,7 @@ from keras_bisenet.cli import main
 from keras_bisenet.data import load_dataset
 from keras_bisenet.data.contours import regions, simplified
 from keras_bisenet.data.drafts import Style, entropy, write_drafts
+from keras_bisenet.data.name_matching import without_masks
 from keras_bisenet.errors import UsageError
 from keras_bisenet.label_map import VOID, LabelMap
 from keras_bisenet.runtime.segmenter import Segmenter
@@ -225,6 +226,27 @@ def test_a_sigmoid_of_one_channel_is_the_foregrounds_probability(tmp_path):
     answered = raw[..., 1]  # at half the size
     assert abs(found[..., 1].mean() - answered.mean()) < 0.01
     assert abs(found[..., 1].std() - answered.std()) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "is_labelled"),
+    [
+        ("i0.png", "i0.png", True),
+        ("i0.jpg", "new/i0_mask.png", True),
+        ("i0.jpg", "i0.jpg.png", True),
+        ("I0_sat.jpg", "i0_gt.png", True),
+        ("i0_L.png", "i0.png", False),
+        ("i0.png", "i01.png", False),
+    ],
+)
+def test_which_images_are_labelled(image, mask, is_labelled):
+    """By the rules that pair a data set's files."""
+    assert (without_masks([Path(image)], [Path(mask)]) == []) is is_labelled
+
+
+def test_a_mask_of_the_very_name_is_no_other_images():
+    images = [Path("road.png"), Path("road_L.png")]
+    assert without_masks(images, [Path("road_L.png")]) == images[:1]
 
 
 def test_what_no_drafts_come_from(tmp_path, streets, float_run):
