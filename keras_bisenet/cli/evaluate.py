@@ -11,6 +11,9 @@ from keras_bisenet.errors import UsageError
 from keras_bisenet.files import check_output, replacing, write_json
 from keras_bisenet.progress import progress_bar
 
+MOST_SCALE = 8
+"""By how much images are enlarged at most; no model gains from more, and memory ends."""
+
 
 @click.command("evaluate")
 @click.argument("model", type=MODEL)
@@ -106,6 +109,8 @@ def _scales(text: str) -> tuple[float, ...]:
         scales = tuple(float(scale) for scale in text.split(","))
     except ValueError:
         scales = ()
-    if not scales or min(scales) <= 0:
+    if not scales or not all(scale > 0 for scale in scales):  # nan is not
         raise UsageError(f"--scales {text!r}: give positive numbers, such as 0.75,1,1.25")
+    if max(scales) > MOST_SCALE:
+        raise UsageError(f"--scales {text!r}: give numbers up to {MOST_SCALE}")
     return scales
