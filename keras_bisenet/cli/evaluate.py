@@ -64,6 +64,10 @@ def command(
             dataset_name, data_dir = dataset_name or config.dataset, data_dir or config.data_dir
             if hold_out is None and dataset_name == config.dataset:
                 hold_out = config.hold_out
+        if dataset_name and not data_dir and Path(model).is_dir():
+            raise UsageError(
+                f"{model}: imported without the folder of its data set: give --data-dir"
+            )
         if not dataset_name or not data_dir:
             raise UsageError("give --dataset and --data-dir: only a run directory knows its own")
         dataset = load_dataset(dataset_name, data_dir, hold_out=hold_out)

@@ -65,6 +65,7 @@ def command(weights, layout, run_dir, dataset, data_dir, size, mean, deviation):
 
         if (mean is None) != (deviation is None):
             raise UsageError("give both --mean and --std, or neither")
+        Run(run_dir).check_place(can_resume=False)
         if mean is None:
             mean, deviation = colours_of(layout, dataset)
         labels = load_dataset(dataset, data_dir).label_map if data_dir else _label_map(dataset)

@@ -99,6 +99,25 @@ def test_a_run_without_a_checkpoint_is_started_anew(tmp_path, tiny):
         Run.create(tmp_path / "run", tiny(), labels)
 
 
+def test_a_run_that_was_imported_without_its_data(tmp_path, tiny):
+    from keras_bisenet.label_map import LabelMap
+
+    labels = LabelMap(("a", "b"), ((0, 0, 0), (9, 9, 9)))
+    path = tmp_path / "i1"
+    made = Run.create(path, tiny(data_dir=""), labels)
+    made.model_file.write_bytes(b"")
+    message = f"Error: {path}: imported without the folder of its data set: give --data-dir\n"
+    for arguments in (("evaluate", path), ("quantize", path, "--run", tmp_path / "q")):
+        result = run(*arguments)
+        assert (result.exit_code, result.output) == (2, message)
+    result = run("import", tmp_path / "w.pth", "--layout", "mmseg", "--run", path, "--dataset",
+                 "camvid", "--mean", "0,0,0", "--std", "1,1,1")  # fmt: skip
+    assert (result.exit_code, result.output) == (
+        2,
+        f"Error: {path}: something is here already: choose another --run\n",
+    )
+
+
 def test_a_miou_that_is_no_number_is_never_the_best():
     rows = [{"epoch": e, "val_miou": m} for e, m in ((1, math.nan), (2, 0.1), (3, math.nan))]
     assert best_row(rows)["epoch"] == 2
