@@ -82,6 +82,12 @@ class ModelInfo:
                 guesses.append("it does not say how pixels enter: they are taken as 0 to 1")
             else:
                 guesses.append("it does not say how pixels enter: they are taken as they are")
+            if threshold is not None:
+                is_probability = final_activation(model) == "LOGISTIC"
+                guesses.append(
+                    "its output has one channel: it is taken as the foreground's "
+                    + ("probability, from 0.5 on" if is_probability else "logit, from 0 on")
+                )
             names = _labels(model, said, kind, classes, guesses)
             palette = _generated_palette(len(names))
         else:
