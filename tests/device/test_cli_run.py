@@ -248,7 +248,11 @@ def test_masks_want_png_and_folders_want_folders(tmp_path, model, image):
     # a.png's mask would be the overlay of a_mask.png.
     Image.open(image).save(folder / "a_mask.png")
     result = run(model, folder, "-o", tmp_path / "out", "--output", "both")
-    assert result.exit_code == 2 and "a_mask.png: this would overwrite" in result.output
+    assert (
+        result.exit_code == 2
+        and "a_mask.png: this would overwrite a picture of a.png by" in result.output
+    )
+    assert "one of a_mask.png: rename one of these" in result.output
 
 
 def test_failures_are_one_line_and_leave_nothing(tmp_path, model, image):

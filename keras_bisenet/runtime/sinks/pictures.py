@@ -64,12 +64,19 @@ class Pictures:
 
     def check_targets(self) -> None:
         """Refuses to overwrite an image that is to be read, or a picture just written."""
-        taken = {path.resolve() for path in self._files}
+        images = {path.resolve() for path in self._files}
+        written: dict[Path, str] = {}
         for file in self._files:
             for target in self._paths(file.name).values():
-                if target.resolve() in taken:
+                place = target.resolve()
+                if place in images:
                     raise UsageError(f"{target}: this would overwrite an image: choose another OUT")
-                taken.add(target.resolve())
+                if place in written:
+                    raise UsageError(
+                        f"{target}: this would overwrite a picture of {written[place]} by one of "
+                        f"{file.name}: rename one of these, or write overlays and masks apart"
+                    )
+                written[place] = file.name
 
     def _paths(self, name: str) -> dict[str, Path]:
         """Where the "overlay" and the "mask" of a frame of this name go."""
