@@ -117,6 +117,7 @@ class Segmenter:
         self._output = self._interpreter.get_output_details()[0]["index"]
         self._encode = pixel_encoder(self.info)
         self._turn = threading.Lock()
+        self._told_nan = False
 
     def _set_size(self, size: tuple[int, int] | None) -> None:
         """Gives an input with open sides its size."""
@@ -180,10 +181,24 @@ class Segmenter:
     def finish(self, raw: np.ndarray, fit: Fit) -> np.ndarray:
         """The class ids, uint8 [h, w], at the image's own size, of a raw output."""
         if self.info.kind == "logits":
+            self._tell_nan(raw)
             return class_ids_from_logits(raw, fit)
         ids = raw.reshape(raw.shape[:2])
         known = (ids >= 0) & (ids < len(self.info.names))
         return class_ids_from_map(np.where(known, ids, VOID), fit)
+
+    def _tell_nan(self, raw: np.ndarray) -> None:
+        """Warns, once, of an answer that is void for want of numbers."""
+        if self._told_nan or raw.dtype.kind != "f":
+            return
+        with np.errstate(invalid="ignore"):
+            self._told_nan = bool(np.isnan(raw.min()))
+        if self._told_nan:
+            log.warning(
+                "%s: it answers with values that are no numbers (nan), which become void: train "
+                "or convert it again",
+                self.file.path,
+            )
 
 
 def pixel_encoder(info: ModelInfo) -> Callable[[np.ndarray], np.ndarray]:
