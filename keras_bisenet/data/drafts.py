@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from keras_bisenet.data.bit_depth import find_image_range
 from keras_bisenet.data.contours import Region, regions, simplified
 from keras_bisenet.data.importers.annotations import BACKGROUND_LABELS
 from keras_bisenet.data.importers.writing import classes_yaml, mask_picture
+from keras_bisenet.data.problems import print_warning
 from keras_bisenet.errors import UsageError
 from keras_bisenet.files import replacing, write_csv, write_json, write_text
 from keras_bisenet.imaging.reading import read_image
@@ -102,9 +104,11 @@ def write_drafts(
             "--unsure-below: the model's data set has no id for void: choose --format labelme, or "
             "leave it out"
         )
+    # As in a data set: a dark image among bright ones stays dark.
+    white = find_image_range(images, images[0].parent, print_warning) if images else None
     drafts = []
     for image in images:
-        drafts.append(draft_of(image, probabilities, style.unsure_below))
+        drafts.append(draft_of(image, probabilities, style.unsure_below, white))
         if progress:
             progress(1)
     ranked = write_ranking(directory / "drafts.csv", drafts)[:count]
@@ -120,18 +124,24 @@ def write_drafts(
     return ranked
 
 
-def draft_of(image: Path, probabilities: Probabilities, unsure_below: float = 0.0) -> Draft:
+def draft_of(
+    image: Path,
+    probabilities: Probabilities,
+    unsure_below: float = 0.0,
+    white: float | None = None,
+) -> Draft:
     """Segments an image.
 
     Args:
         image: Its file.
         probabilities: The model.
         unsure_below: Pixels whose class is less probable become void.
+        white: What is white in images of more than 8 bits, as `read_image` takes it.
 
     Raises:
         UserError: When the image cannot be read.
     """
-    found = probabilities(read_image(image))
+    found = probabilities(read_image(image, white))
     best = found.max(axis=-1)
     class_ids = found.argmax(axis=-1).astype(np.uint8)
     class_ids[best < unsure_below] = VOID

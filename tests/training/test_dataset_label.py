@@ -177,6 +177,23 @@ def answers_of(path):
         return model(np.array(image)).argmax(-1)
 
 
+def test_deep_images_have_one_white(tmp_path, capsys):
+    """A scene is as bright with a brighter pixel in it, or beside an image that has one."""
+    images = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    for path, brightest in zip(images, (4000, 40000)):
+        values = np.full((32, 48), 3000, np.uint16)
+        values[0, 0] = brightest
+        Image.fromarray(values).save(path)
+    seen = []
+
+    def dark(image):
+        seen.append(int(image[9, 9, 0]))
+        return model(image)
+
+    write_drafts(tmp_path / "out", tmp_path / "out", images, dark, LABELS, Style())
+    assert seen == [12, 12]  # 3000 of 65535
+
+
 def label(*arguments):
     return CliRunner().invoke(main, ["dataset", "label", *map(str, arguments)])
 

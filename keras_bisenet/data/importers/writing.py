@@ -337,7 +337,7 @@ def _upright_mask(
     Raises:
         UserError: When the tool says another size.
     """
-    upright = read_image(file).shape[:2]
+    upright = read_image(file, white=65535).shape[:2]  # its values do not matter here
     size = image.size or upright
     turn = None if tuple(size) == upright else TURNS.get(exif_orientation(file))
     if tuple(size) != (upright if turn is None else upright[::-1]):
