@@ -31,13 +31,16 @@ NPZ_ERRORS = (
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
+def replacing(path: str | os.PathLike, durable: bool = False) -> Iterator[Path]:
     """Yields a temporary path beside `path`, and renames it to `path` if the block succeeds.
 
     The temporary name keeps the suffix (`.keras`, `.png`), since writers choose a format by it.
     Missing parent folders are made. When the block raises, the temporary file is removed and
     whatever was at `path` stays. The file that a link points to is replaced, not the link; a
     device or a pipe gets the bytes in one go.
+
+    With `durable` the file's bytes are on the disk before it takes its name: else a power cut may
+    leave the name with nothing in it. It takes as long as the disk does.
     """
     path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     is_stream = path.exists() and not (path.is_file() or path.is_dir())
@@ -53,7 +56,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             with open(temporary, "rb") as source, open(path, "wb") as stream:
                 shutil.copyfileobj(source, stream)
         else:
-            if temporary.is_file():  # or a power cut could leave the name with nothing in it
+            if durable:
                 with open(temporary, "rb") as file:
                     os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -91,8 +94,13 @@ def check_output(path: str | os.PathLike, option: str, suffixes: tuple[str, ...]
     _check_parent(path, parent, option)
 
 
-def check_output_folder(path: str | os.PathLike, option: str) -> None:
+def check_output_folder(path: str | os.PathLike, option: str, *, anew: bool = False) -> None:
     """Finds out before work begins whether a folder can be made.
+
+    Args:
+        path: Where it is to be.
+        option: What asked for it, such as `-o`.
+        anew: Whether another folder is to take the place of an empty one, as `replacing` does.
 
     Raises:
         UsageError: When it cannot, or something is there already.
@@ -102,6 +110,8 @@ def check_output_folder(path: str | os.PathLike, option: str) -> None:
         parent = next(p for p in path.absolute().parents if p.exists())
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UsageError(f"{path}: something is here already: choose another folder")
+        if anew and os.path.realpath(path) == os.getcwd():  # the shell would be left in the old one
+            raise UsageError(f"{option} {path}: this is the working directory: name a folder in it")
     except OSError as error:
         raise UsageError(f"{option} {path}: {error.strerror}: choose another folder") from error
     _check_parent(path, parent, option)

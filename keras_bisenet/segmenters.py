@@ -11,7 +11,7 @@ from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.imaging.letterbox import Fit
 from keras_bisenet.label_map import LabelMap
 from keras_bisenet.lite.model_file import read_model_file
-from keras_bisenet.runtime.model_info import declared_names
+from keras_bisenet.runtime.model_info import declared_names, final_activation
 
 
 def open_segmenter(
@@ -93,7 +93,7 @@ def open_probabilities(
     """Opens a model for the probabilities of its classes.
 
     Args:
-        path: A run directory, or a `.tflite` file with logits.
+        path: A run directory, or a `.tflite` file with logits or probabilities.
         size: `(height, width)` that a float run's images are fitted into. Defaults to the run's.
         threads: CPU threads for a `.tflite` file.
 
@@ -110,12 +110,13 @@ def open_probabilities(
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: there is no such file or directory")
+    is_binary = False
     if path.is_dir():
         from keras_bisenet.training.run import Run
 
         labels = Run.open(path).label_map
         model, own_size = _open_run(path, resized=False)
-        keras_segmenter = KerasSegmenter(model, size or own_size)
+        keras_segmenter, activation = KerasSegmenter(model, size or own_size), None
         fitted, logits = keras_segmenter.size, keras_segmenter.logits
     elif path.suffix == ".tflite":
         from keras_bisenet.runtime.segmenter import Segmenter
@@ -127,21 +128,34 @@ def open_probabilities(
                 "run with --target coral, or name the run"
             )
         labels = LabelMap(segmenter.info.names, segmenter.info.palette)
-        fitted, scale = segmenter.info.size, segmenter.output_scale
+        fitted = segmenter.info.size
+        activation = final_activation(segmenter.file)
+        is_binary = segmenter.info.threshold is not None
 
         def logits(image, fit):
             raw = segmenter.invoke(segmenter.prepare(image)[0])
-            return raw.astype(np.float32) * scale
+            return segmenter.real_values(raw)
     else:
         raise UsageError(f"{path}: name a run directory or a .tflite file: these know classes")
 
     def probabilities(image: np.ndarray) -> np.ndarray:
         fit = Fit.of(image.shape[:2], fitted)
         values = resized_logits(logits(image, fit), fit)
+        if activation:
+            return _adding_up_to_1(values, is_binary)
         exponents = np.exp(values - values.max(axis=-1, keepdims=True))
         return exponents / exponents.sum(axis=-1, keepdims=True)
 
     return labels, probabilities
+
+
+def _adding_up_to_1(probabilities: np.ndarray, is_binary: bool) -> np.ndarray:
+    """What a model's own softmax or sigmoids answer, as shares of 1."""
+    if is_binary:  # the background's channel was made up
+        foreground = probabilities[..., 1:].clip(0, 1)
+        return np.concatenate([1 - foreground, foreground], axis=-1)
+    probabilities = np.maximum(probabilities, np.float32(1e-12))
+    return probabilities / probabilities.sum(axis=-1, keepdims=True)
 
 
 def _open_tflite(path: Path, label_map: LabelMap, windows: bool, threads: int | None, size):

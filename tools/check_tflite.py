@@ -14,9 +14,9 @@ It replays the inputs and compares the answers:
 - with the kernels that the runtime chooses by itself, or on a delegate. Those round in their own
   way, so that logits differ by a step or two. What must be the same is the class of each output
   pixel: the class that wins here, or one that all but won there (within 1/64 of the answer's
-  range, 4 steps of 8 bits), for 99.5% of the pixels. Where it is not, the worst half of the
-  image is named: compiled files are known that answer wrongly in one half alone
-  (https://github.com/google-coral/edgetpu/issues/377).
+  range, 4 steps of 8 bits), for 99.5% of the pixels; the very bytes that those kernels gave there
+  pass in any case. Where it is not, the worst half of the image is named: compiled files are known
+  that answer wrongly in one half alone (https://github.com/google-coral/edgetpu/issues/377).
 
 Then it measures how long one inference takes, with the kernels or the delegate that `run` uses.
 
@@ -239,7 +239,8 @@ def compare(kernels: str, answers: np.ndarray, golden: dict, against: str, exact
     """Compares answers with the golden ones, byte by byte and class by class.
 
     Bytes are compared with the array `against` of the golden file; classes with the reference
-    kernels', which are the same on every machine.
+    kernels', which are the same on every machine. The same bytes pass whatever their classes: of a
+    model that is unsure, the two kernels give different ones where it was made, too.
     """
     expected = golden[against]
     if answers.shape != expected.shape or answers.dtype != expected.dtype:
@@ -259,7 +260,7 @@ def compare(kernels: str, answers: np.ndarray, golden: dict, against: str, exact
         "same_class": float(same_class.mean()),
         "agreement": agreement,
         "halves": halves(tied),
-        "passed": bool(same.all() if exact else agreement >= LEAST_AGREEMENT),
+        "passed": bool(same.all() or (not exact and agreement >= LEAST_AGREEMENT)),
     }
 
 

@@ -56,7 +56,10 @@ def command(model, target, operators, against, data_dir, split, images, json_fil
     if against and report.operators:
         comparison = _compare(model, against, data_dir, split or "val", images)
         report = report.with_findings(
-            Finding("against", "error", shortcoming) for shortcoming in comparison.shortcomings()
+            [
+                *(Finding("against", "error", line) for line in comparison.shortcomings()),
+                *(Finding("against", "warning", line) for line in comparison.remarks()),
+            ]
         )
     result = report.to_json()
     if comparison:

@@ -38,6 +38,8 @@ def command(run_dir, output, target, precision, size, io, golden):
     on any device that it answers the same there.
     """
     check_output(output, "-o", (".tflite",))
+    if io != "int8" and precision != "int8":
+        raise UsageError(f"--io {io}: for --precision int8 alone, not {precision}: leave it out")
     if Path(run_dir).is_file():
         if io != "uint8" or target or size or precision != "int8":
             raise UsageError(

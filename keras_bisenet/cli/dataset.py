@@ -143,7 +143,7 @@ def pack(name, data_dir, out, shard_size):
         from keras_bisenet.data import load_dataset
         from keras_bisenet.data.shards import pack
 
-        check_output_folder(out, "-o")
+        check_output_folder(out, "-o", anew=True)
         dataset = load_dataset(name, data_dir)
         load_tensorflow()
     count = sum(map(len, dataset.splits.values()))
@@ -179,7 +179,7 @@ def import_(tool, source, out, link, skip_missing, unlabelled, like):
     """
     if not source.exists():
         raise UserError(f"{source}: no such file or folder")
-    check_output_folder(out, "-o")
+    check_output_folder(out, "-o", anew=True)
     with training_half():
         from keras_bisenet.data.importers import read_annotations
         from keras_bisenet.data.importers.annotations import BACKGROUND_LABELS
@@ -275,13 +275,15 @@ def label(model, images, out, form, count, labelled, tolerance, min_area, unsure
     set of the kind folder; polygons come back by dataset import.
     """
     from keras_bisenet.data.layouts import MASK_SUFFIXES, visible_files
+    from keras_bisenet.data.name_matching import without_masks
     from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
 
     if not images.is_dir():
         raise UserError(f"{images}: no such folder: name the folder of the images to label")
-    check_output_folder(out, "-o")
-    done = {path.stem for path in visible_files(labelled, MASK_SUFFIXES)} if labelled else set()
-    paths = [path for path in visible_files(images, IMAGE_SUFFIXES) if path.stem not in done]
+    check_output_folder(out, "-o", anew=True)
+    paths = visible_files(images, IMAGE_SUFFIXES)
+    if labelled:
+        paths = without_masks(paths, visible_files(labelled, MASK_SUFFIXES))
     if not paths:
         raise UserError(f"{images}: no image here{' without a mask' if labelled else ''}")
     stems = [path.stem for path in paths]

@@ -11,6 +11,9 @@ from keras_bisenet.errors import UsageError
 from keras_bisenet.files import check_output, replacing, write_json
 from keras_bisenet.progress import progress_bar
 
+MOST_SCALE = 8
+"""By how much images are enlarged at most; no model gains from more, and memory ends."""
+
 
 @click.command("evaluate")
 @click.argument("model", type=MODEL)
@@ -63,6 +66,10 @@ def command(
             is_divided = split in ("train", "val")
             if hold_out is None and dataset_name == config.dataset and is_divided:
                 hold_out = config.hold_out
+        if dataset_name and not data_dir and Path(model).is_dir():
+            raise UsageError(
+                f"{model}: imported without the folder of its data set: give --data-dir"
+            )
         if not dataset_name or not data_dir:
             raise UsageError("give --dataset and --data-dir: only a run directory knows its own")
         dataset = load_dataset(dataset_name, data_dir, hold_out=hold_out, to_train=False)
@@ -110,4 +117,6 @@ def _scales(text: str) -> tuple[float, ...]:
         scales = ()
     if not scales or not all(0 < scale < float("inf") for scale in scales):
         raise UsageError(f"--scales {text!r}: give positive numbers, such as 0.75,1,1.25")
+    if max(scales) > MOST_SCALE:
+        raise UsageError(f"--scales {text!r}: give numbers up to {MOST_SCALE}")
     return scales

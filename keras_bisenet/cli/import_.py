@@ -27,7 +27,17 @@ class Colour(click.ParamType):
         return colour
 
 
-COLOUR = Colour()
+class Deviation(Colour):
+    """As `Colour`, and no channel 0: images are divided by it."""
+
+    def convert(self, value, param, ctx):
+        deviation = super().convert(value, param, ctx)
+        if min(deviation) <= 0:
+            self.fail(f"{value!r}: images are divided by it: give numbers above 0", param, ctx)
+        return deviation
+
+
+COLOUR, DEVIATION = Colour(), Deviation()
 
 
 @click.command("import")
@@ -38,7 +48,7 @@ COLOUR = Colour()
 @click.option("--data-dir", type=click.Path(), help="Its folder; quantize and evaluate need it.")
 @click.option("--size", type=SIZE, default="512x1024", show_default=True, help="Height x width.")
 @click.option("--mean", type=COLOUR, help="Of the images in training, in [0, 1].  [the layout's]")
-@click.option("--std", "deviation", type=COLOUR, help="Likewise their deviation.")
+@click.option("--std", "deviation", type=DEVIATION, help="Likewise their deviation.")
 def command(weights, layout, run_dir, dataset, data_dir, size, mean, deviation):
     """Make a run of BiSeNet V2 weights that were trained in PyTorch or PaddlePaddle.
 
@@ -55,6 +65,7 @@ def command(weights, layout, run_dir, dataset, data_dir, size, mean, deviation):
 
         if (mean is None) != (deviation is None):
             raise UsageError("give both --mean and --std, or neither")
+        Run(run_dir).check_place(can_resume=False)
         if mean is None:
             mean, deviation = colours_of(layout, dataset)
         labels = load_dataset(dataset, data_dir).label_map if data_dir else _label_map(dataset)

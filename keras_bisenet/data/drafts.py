@@ -15,9 +15,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from keras_bisenet.data.bit_depth import find_image_range
 from keras_bisenet.data.contours import Region, regions, simplified
 from keras_bisenet.data.importers.annotations import BACKGROUND_LABELS
-from keras_bisenet.data.importers.writing import classes_yaml
+from keras_bisenet.data.importers.writing import classes_yaml, mask_picture
+from keras_bisenet.data.problems import print_warning
+from keras_bisenet.errors import UsageError
 from keras_bisenet.files import replacing, write_csv, write_json, write_text
 from keras_bisenet.imaging.reading import read_image
 from keras_bisenet.label_map import VOID, LabelMap
@@ -93,11 +96,19 @@ def write_drafts(
         The drafts that were written, the least certain first.
 
     Raises:
+        UsageError: When masks are to have void, and the classes leave no id for it.
         UserError: When an image cannot be read.
     """
+    if style.form == "png" and style.unsure_below and not labels.ignored_ids:
+        raise UsageError(
+            "--unsure-below: the model's data set has no id for void: choose --format labelme, or "
+            "leave it out"
+        )
+    # As in a data set: a dark image among bright ones stays dark.
+    white = find_image_range(images, images[0].parent, print_warning) if images else None
     drafts = []
     for image in images:
-        drafts.append(draft_of(image, probabilities, style.unsure_below))
+        drafts.append(draft_of(image, probabilities, style.unsure_below, white))
         if progress:
             progress(1)
     ranked = write_ranking(directory / "drafts.csv", drafts)[:count]
@@ -113,18 +124,24 @@ def write_drafts(
     return ranked
 
 
-def draft_of(image: Path, probabilities: Probabilities, unsure_below: float = 0.0) -> Draft:
+def draft_of(
+    image: Path,
+    probabilities: Probabilities,
+    unsure_below: float = 0.0,
+    white: float | None = None,
+) -> Draft:
     """Segments an image.
 
     Args:
         image: Its file.
         probabilities: The model.
         unsure_below: Pixels whose class is less probable become void.
+        white: What is white in images of more than 8 bits, as `read_image` takes it.
 
     Raises:
         UserError: When the image cannot be read.
     """
-    found = probabilities(read_image(image))
+    found = probabilities(read_image(image, white))
     best = found.max(axis=-1)
     class_ids = found.argmax(axis=-1).astype(np.uint8)
     class_ids[best < unsure_below] = VOID
@@ -156,10 +173,8 @@ def write_ranking(path: Path, drafts: Sequence[Draft]) -> list[Draft]:
 
 
 def write_mask(directory: Path, draft: Draft, labels: LabelMap) -> None:
-    """Writes `masks/NAME.png`, a palette image of class ids, with 255 for void."""
-    image = Image.fromarray(draft.class_ids)
-    colours = [*labels.palette, *[(0, 0, 0)] * (VOID - labels.num_classes), (224, 224, 192)]
-    image.putpalette([channel for colour in colours for channel in colour])
+    """Writes `masks/NAME.png`, a palette image of the ids that `classes.yaml` declares."""
+    image = mask_picture(draft.class_ids, labels)
     with replacing(directory / "masks" / f"{draft.image.stem}.png") as path:
         image.save(path)
 

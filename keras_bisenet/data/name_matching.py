@@ -137,6 +137,23 @@ def masks_beside(files: Iterable[Path], folder: Path) -> list[Path]:
     return pngs if pngs and all(keys[path] in photographs for path in pngs) else []
 
 
+def without_masks(images: Iterable[Path], masks: Iterable[Path]) -> list[Path]:
+    """The images that no mask belongs to by its name, whatever the folders.
+
+    A mask belongs to the image whose name it has, perhaps with an ending; where there is none, to
+    that whose name is the same without regard to case and to the image's ending.
+    """
+    images = list(images)
+    keys = {_nfc(path.stem) for path in images}
+    alike = {(_strip(key, IMAGE_ENDINGS) or key).casefold(): key for key in keys}
+    done = set()
+    for path in masks:
+        mask = _nfc(path.stem)
+        key = _without_ending(mask, keys)
+        done.add(key if key in keys else alike.get((_strip(mask, MASK_ENDINGS) or mask).casefold()))
+    return [path for path in images if _nfc(path.stem) not in done]
+
+
 class Comparison:
     """A way to compare names.
 

@@ -21,6 +21,9 @@ from keras_bisenet.training.run import Run
 LEAST_AGREEMENT = 0.995
 """Share of pixels that a file must have in common with the model it was converted from."""
 
+LOW_AGREEMENT = 0.9
+"""The same where the file was quantized after the training; fewer are worth a warning."""
+
 LARGEST_LOSS = 0.01
 """How much mIoU quantization may cost."""
 
@@ -78,6 +81,15 @@ class Comparison:
                 f"{LARGEST_LOSS:.2f}"
             )
         return found
+
+    def remarks(self) -> list[str]:
+        """What is worth a look in a file that passes, a line each."""
+        if self.is_twin or self.agreement >= LOW_AGREEMENT:
+            return []
+        return [
+            f"{self.agreement:.2%} of the pixels alone agree with the run: its mIoU may hide that, "
+            "as where the model is unsure: train it longer, or quantize with --mode qat"
+        ]
 
     def to_json(self) -> dict:
         return {**asdict(self), "passed": self.passed}

@@ -38,8 +38,16 @@ def overlay(image: np.ndarray, ids: np.ndarray, palette: Palette, alpha: float =
 def _blend(image: np.ndarray, ids: np.ndarray, palette: Palette, alpha: float) -> Image.Image:
     # Pillow's palette does what `colorize` does, several times as fast.
     mask = Image.fromarray(ids)
-    mask.putpalette(_flat_palette(tuple(map(tuple, palette))))
+    mask.putpalette(flat_palette(palette))
     return Image.blend(Image.fromarray(image), mask.convert("RGB"), alpha)
+
+
+def flat_palette(palette: Palette) -> bytes:
+    """The colours of all 256 ids, as `Image.putpalette` takes them; void is black.
+
+    With fewer, Pillow packs a PNG's ids into 4 bits or less, and void becomes a class.
+    """
+    return _flat_palette(tuple(map(tuple, palette)))
 
 
 @functools.lru_cache(maxsize=8)

@@ -18,6 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from keras_bisenet.label_map import VOID
+
 BLOCK_VALUES = 1 << 17
 """How many pixels are interpolated at a time: as many as a small device's cache holds."""
 
@@ -26,6 +28,12 @@ PAIR_VALUES = 1 << 18
 
 MOST_RUNS = 100
 """So many slices of columns are copied in less time than columns are picked one by one."""
+
+LARGEST = 1e30
+"""Logits beyond are taken for infinite: their differences may be."""
+
+FAR = 1000
+"""How far beyond the others infinite ones are put, in spans of those."""
 
 GRID_VALUES = 1 << 15
 """How many logits of cells are looked at in one go before that."""
@@ -89,8 +97,13 @@ def class_ids_from_logits(logits: np.ndarray, fit: Fit) -> np.ndarray:
         fit: How the image was placed.
 
     Returns:
-        uint8 [h, w] at the image's own size. Of equal classes the lowest id wins.
+        uint8 [h, w] at the image's own size. Of equal classes the lowest id wins. `VOID` where
+        a logit of the nearest cell is no number.
     """
+    if logits.dtype.kind == "f" and not _are_finite(logits):
+        ids = class_ids_from_logits(_finite(logits), fit)
+        ids[class_ids_from_map(np.isnan(logits).any(axis=-1), fit) > 0] = VOID
+        return ids
     rows, cols = (_pieces(logits.shape[axis], fit, axis) for axis in (0, 1))
     logits = logits[: rows.high[-1] + 1, : cols.high[-1] + 1]  # the rest is padding
     winners = logits.argmax(axis=-1).astype(np.uint8)
@@ -111,6 +124,20 @@ def class_ids_from_logits(logits: np.ndarray, fit: Fit) -> np.ndarray:
     for pixels, place in cols.runs:
         of_image[:, pixels] = ids[:, place]
     return of_image
+
+
+def _are_finite(logits: np.ndarray) -> bool:
+    with np.errstate(invalid="ignore"):
+        return bool(logits.min() > -LARGEST and logits.max() < LARGEST)  # neither is so of nan
+
+
+def _finite(logits: np.ndarray) -> np.ndarray:
+    """Logits of the same order, with infinite ones far beyond the others, but no further than
+    float32 can tell those apart between two cells. What is no number is below all."""
+    known = logits[np.abs(logits) < LARGEST]
+    low, high = known.min(initial=0), known.max(initial=0)
+    reach = FAR * (high - low + 1)
+    return np.clip(np.where(np.isnan(logits), -np.inf, logits), low - reach, high + reach)
 
 
 def class_ids_from_map(ids: np.ndarray, fit: Fit) -> np.ndarray:

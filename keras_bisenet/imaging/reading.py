@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from keras_bisenet.console import log
 from keras_bisenet.errors import UserError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -43,6 +44,7 @@ def read_image(path: str | os.PathLike, white: float | None = None) -> np.ndarra
         path: The file.
         white: The value that becomes 255 in images of more than 8 bits per channel. Defaults to
             what the file says, or to the smallest range that holds its values: see `range_of`.
+            That is a guess, of which the first is told: a brighter file may be scaled otherwise.
 
     Raises:
         UserError: When the file cannot be read, is no image, is damaged, or holds several images.
@@ -60,9 +62,29 @@ def read_image(path: str | os.PathLike, white: float | None = None) -> np.ndarra
         values, stated = deep
         _check_values(values)
         if white is None:
-            white = stated or range_of(values.max(initial=0))
+            largest = values.max(initial=0)
+            white = stated or range_of(largest)
+            if not stated:
+                _tell_guess(path, largest, white)
         scaled = np.clip(values * (255 / white) + 0.5, 0, 255).astype(np.uint8)
         return scaled if scaled.ndim == 3 else np.repeat(scaled[..., None], 3, axis=2)
+
+
+def _tell_guess(path: str | os.PathLike, largest: float, white: float) -> None:
+    """Warns, once for each range, of one that is neither 8 bits nor all that a file can hold."""
+    if white in (1, 255, 65535) or white in _told:
+        return
+    _told.add(white)
+    log.warning(
+        "%s: its values reach %g, so %g is taken for white, image by image where files do not say: "
+        "save them with 8 bits per channel if that is not meant",
+        path,
+        largest,
+        white,
+    )
+
+
+_told: set[float] = set()
 
 
 def pictures_in(image: Any) -> int:

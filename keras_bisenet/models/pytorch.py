@@ -250,7 +250,8 @@ def model_from(tensors: Mapping[str, np.ndarray], layout: str, mean, deviation):
         `bisenetv2`), and the names of the tensors that are left out.
 
     Raises:
-        UserError: When a tensor is missing or has another shape, or one is not known.
+        UserError: When a tensor is missing, has another shape or values that are no numbers, or
+            one is not known.
     """
     known = LAYOUTS[layout]
     sources = list(known.sources())
@@ -268,6 +269,12 @@ def model_from(tensors: Mapping[str, np.ndarray], layout: str, mean, deviation):
                 raise UserError(
                     f"{names[0]} has the shape {tensors[names[0]].shape}: weights of another "
                     f"network than --layout {layout}'s BiSeNet V2"
+                )
+            damaged = [name for name in names if not np.isfinite(tensors[name]).all()]
+            if damaged:
+                raise UserError(
+                    f"{damaged[0]} has values that are no numbers (nan, inf): take weights from "
+                    "before its training went wrong"
                 )
             model.get_layer(layer).set_weights(values)
             used.update(names)

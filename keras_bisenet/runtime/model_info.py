@@ -82,6 +82,12 @@ class ModelInfo:
                 guesses.append("it does not say how pixels enter: they are taken as 0 to 1")
             else:
                 guesses.append("it does not say how pixels enter: they are taken as they are")
+            if threshold is not None:
+                is_probability = final_activation(model) == "LOGISTIC"
+                guesses.append(
+                    "its output has one channel: it is taken as the foreground's "
+                    + ("probability, from 0.5 on" if is_probability else "logit, from 0 on")
+                )
             names = _labels(model, said, kind, classes, guesses)
             palette = _generated_palette(len(names))
         else:
@@ -198,6 +204,19 @@ _LABEL_FILES = ("axis labels", "value labels", "unknown")
 _PASSING_ON = ("QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "RESIZE_BILINEAR")
 
 
+def final_activation(model: ModelFile) -> str | None:
+    """SOFTMAX or LOGISTIC where a model's output is such an operator's, and so probabilities."""
+    tensor, producer = model.main.outputs[0], None
+    makers = {index: op for op in model.main.operators for index in op.outputs}
+    while tensor in makers:
+        producer = makers[tensor]
+        if producer.name not in _PASSING_ON:
+            break
+        tensor = producer.inputs[0]
+    is_probability = producer is not None and producer.name in ("SOFTMAX", "LOGISTIC")
+    return producer.name if producer is not None and is_probability else None
+
+
 def _threshold(model: ModelFile, output: dict) -> float | None:
     """Where the foreground begins in the raw output of a model of one channel; None for others.
 
@@ -206,14 +225,7 @@ def _threshold(model: ModelFile, output: dict) -> float | None:
     shape, dtype = tuple(output["shape"]), np.dtype(output["dtype"]).name
     if len(shape) != 4 or shape[3] != 1 or dtype not in ("float32", "int8", "uint8", "int16"):
         return None
-    tensor, producer = model.main.outputs[0], None
-    makers = {index: op for op in model.main.operators for index in op.outputs}
-    while tensor in makers:
-        producer = makers[tensor]
-        if producer.name not in _PASSING_ON:
-            break
-        tensor = producer.inputs[0]
-    is_probability = producer is not None and producer.name == "LOGISTIC"
+    is_probability = final_activation(model) == "LOGISTIC"
     if dtype == "uint8" and not is_probability:
         return None  # class ids
     scale, zero_point = output["quantization"]

@@ -117,6 +117,7 @@ class Segmenter:
         self._output = self._interpreter.get_output_details()[0]["index"]
         self._encode = pixel_encoder(self.info)
         self._turn = threading.Lock()
+        self._told_nan = False
 
     def _set_size(self, size: tuple[int, int] | None) -> None:
         """Gives an input with open sides its size."""
@@ -156,11 +157,12 @@ class Segmenter:
         """The input tensor, [1, H, W, 3], of an image of its size, RGB uint8 [H, W, 3]."""
         return self._encode(placed[None])
 
-    @property
-    def output_scale(self) -> float:
-        """What a step of the output's integers stands for; 1 where it has none."""
-        scale = self._interpreter.get_output_details()[0]["quantization"][0]
-        return float(scale) or 1.0
+    def real_values(self, raw: np.ndarray) -> np.ndarray:
+        """What a raw output stands for, float32: integers by their scale and zero point."""
+        scale, zero_point = self._interpreter.get_output_details()[0]["quantization"]
+        if not scale:
+            return raw.astype(np.float32)
+        return (raw.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
 
     def invoke(self, array: np.ndarray) -> np.ndarray:
         """The network's raw output, without the batch's dimension, for an input tensor."""
@@ -179,10 +181,24 @@ class Segmenter:
     def finish(self, raw: np.ndarray, fit: Fit) -> np.ndarray:
         """The class ids, uint8 [h, w], at the image's own size, of a raw output."""
         if self.info.kind == "logits":
+            self._tell_nan(raw)
             return class_ids_from_logits(raw, fit)
         ids = raw.reshape(raw.shape[:2])
         known = (ids >= 0) & (ids < len(self.info.names))
         return class_ids_from_map(np.where(known, ids, VOID), fit)
+
+    def _tell_nan(self, raw: np.ndarray) -> None:
+        """Warns, once, of an answer that is void for want of numbers."""
+        if self._told_nan or raw.dtype.kind != "f":
+            return
+        with np.errstate(invalid="ignore"):
+            self._told_nan = bool(np.isnan(raw.min()))
+        if self._told_nan:
+            log.warning(
+                "%s: it answers with values that are no numbers (nan), which become void: train "
+                "or convert it again",
+                self.file.path,
+            )
 
 
 def pixel_encoder(info: ModelInfo) -> Callable[[np.ndarray], np.ndarray]:

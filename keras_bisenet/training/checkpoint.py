@@ -17,7 +17,7 @@ def save_state(path: Path, model) -> None:
         path: An `.npz` file.
         model: A compiled model of Keras 3 or tf_keras whose optimizer is built.
     """
-    with replacing(path) as temporary:
+    with replacing(path, durable=True) as temporary:
         np.savez(temporary, **{str(i): np.asarray(v) for i, v in enumerate(_variables(model))})
 
 

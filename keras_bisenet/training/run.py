@@ -132,8 +132,11 @@ class Run:
         write_config(run.config_file, config)
         return run
 
-    def check_place(self) -> None:
+    def check_place(self, can_resume: bool = True) -> None:
         """Finds out, before anything is written, whether a new run can be made here.
+
+        Args:
+            can_resume: Whether what asks for it may go on with a run that is here.
 
         Raises:
             UsageError: When something is here already, or nothing can be made here.
@@ -141,8 +144,9 @@ class Run:
         if self.is_left_over:
             return
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            resume = ", or --resume it" if can_resume else ""
             raise UsageError(
-                f"{self.path}: something is here already: choose another --run, or --resume it"
+                f"{self.path}: something is here already: choose another --run{resume}"
             )
         check_output_folder(self.path, "--run")
 
@@ -170,9 +174,14 @@ class Run:
             config: Where the data are, and what is held out. Defaults to the run's own.
 
         Raises:
+            UsageError: When the run was imported without a folder, and none is given.
             UserError: When it is not there, or has other classes.
         """
         config = config or self.config
+        if not config.data_dir:
+            raise UsageError(
+                f"{self.path}: imported without the folder of its data set: give --data-dir"
+            )
         dataset = configured_dataset(config)
         if self.leave_out_file.is_file():
             lines = self.leave_out_file.read_text(encoding="utf-8").splitlines()

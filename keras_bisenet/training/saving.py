@@ -20,7 +20,7 @@ CONFIG_FILE, METADATA_FILE = "config.json", "metadata.json"
 
 def save_model(model, path: Path) -> None:
     """Writes a `.keras` file, whole or not at all."""
-    with replacing(path) as temporary:
+    with replacing(path, durable=True) as temporary:
         model.save(temporary)
 
 

@@ -51,7 +51,8 @@ def write_site(model: str | os.PathLike, folder: str | os.PathLike, runtime: str
 
     Args:
         model: The `.tflite` file.
-        folder: Where to write. A page that is there is replaced.
+        folder: Where to write. A page that is there is replaced; what else lies beside it stays,
+            such as `.git` and `CNAME`.
         runtime: A folder that holds LiteRT.js, or an address on the web that does. None: the
             one that came with the package.
 
@@ -93,7 +94,7 @@ def write_site(model: str | os.PathLike, folder: str | os.PathLike, runtime: str
         "links": [*([["Model card", CARD]] if card else []), ["Licences", "NOTICE.txt"]],
         "files": _files_to_keep(litert),
     }
-    with _replacing_folder(folder) as site:
+    with _replacing_site(folder) as site:
         shutil.copytree(PAGE, site)
         text = json.dumps(described, indent=1, ensure_ascii=False) + "\n"
         (site / SITE_FILE).write_text(text, encoding="utf-8")
@@ -118,17 +119,50 @@ def _check_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yields where to make a folder, which takes the place of `folder` if the block succeeds."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+def _replacing_site(folder: Path) -> Iterator[Path]:
+    """Yields where to make a site, which takes the place of that in `folder` if the block succeeds.
+
+    What people keep beside it stays.
+    """
+    parent = folder if folder.exists() else folder.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".site.", dir=parent))
     try:
         yield temporary / "new"
         if folder.exists():
-            folder.rename(temporary / "old")
-        (temporary / "new").rename(folder)
+            _replace_entries(folder, temporary / "new", temporary / "old")
+        else:
+            (temporary / "new").rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace_entries(folder: Path, new: Path, old: Path) -> None:
+    """Moves the site's entries from `folder` to `old`, and those of `new` there; all or none."""
+    old.mkdir()
+    of_site = _entries_of_site(folder) | {path.name for path in new.iterdir()}
+    moves = [(path, old / path.name) for path in folder.iterdir() if path.name in of_site]
+    moves += [(path, folder / path.name) for path in new.iterdir()]
+    done = []
+    try:
+        for start, end in moves:
+            start.rename(end)
+            done.append((start, end))
+    except BaseException:
+        for start, end in reversed(done):
+            end.rename(start)
+        raise
+
+
+def _entries_of_site(folder: Path) -> set[str]:
+    """What the site in `folder` has put there, by its own account."""
+    try:
+        described = json.loads((folder / SITE_FILE).read_text(encoding="utf-8"))
+        files = [described["model"]["file"], described["golden"]["inputs"], *described["files"]]
+        files += [place for _, place in described["links"]]
+        return {file.split("/")[0] for file in files}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return set()
 
 
 def _for_the_browser(file: ModelFile) -> bytes:

@@ -1,10 +1,12 @@
 """`keras-bisenet run`, by what it writes and prints."""
 
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +16,13 @@ from tflite_tiny import NAMES, PALETTE, class_of, tiny_model
 
 from keras_bisenet.cli import main
 from keras_bisenet.imaging.drawing import overlay_with_legend
+from keras_bisenet.label_map import VOID
 from keras_bisenet.pretrained import pretrained_model
+from keras_bisenet.runtime.segmenter import Answer, Timings
+from keras_bisenet.runtime.sinks.base import Style
+from keras_bisenet.runtime.sinks.pictures import open_sink
+from keras_bisenet.runtime.sinks.view import Shown, View
+from keras_bisenet.runtime.sources.base import Frame
 
 SIZE = (32, 48)
 
@@ -101,6 +109,20 @@ def test_a_mask_is_a_palette_png_of_class_ids(tmp_path, model, image):
         assert mask.mode == "P"
         np.testing.assert_array_equal(np.asarray(mask), class_of(pixels(image)))
         assert mask.convert("RGB").getpixel((0, 31)) == PALETTE[2]
+
+
+def test_void_stays_void_in_a_mask(tmp_path):
+    """A palette of four entries would let Pillow pack the ids into 2 bits, and 255 into 3."""
+    style = Style(NAMES, PALETTE, output="mask")
+    source = SimpleNamespace(kind="image", files=[])
+    ids = np.array([[0, 3, VOID]], np.uint8)
+    answer = Answer(ids, Timings(0, 0, 0))
+    frame = Frame("a.png", np.zeros((1, 3, 3), np.uint8), 0.0, 0.0)
+    open_sink(str(tmp_path / "mask.png"), source, style).write(frame, answer)
+    np.testing.assert_array_equal(pixels(tmp_path / "mask.png"), ids)
+    shown = Shown(1, frame, answer)
+    with Image.open(io.BytesIO(shown.mask(View(style).palette))) as mask:
+        np.testing.assert_array_equal(np.asarray(mask), ids)
 
 
 def test_both_beside_each_other(tmp_path, model, image):
@@ -226,7 +248,11 @@ def test_masks_want_png_and_folders_want_folders(tmp_path, model, image):
     # a.png's mask would be the overlay of a_mask.png.
     Image.open(image).save(folder / "a_mask.png")
     result = run(model, folder, "-o", tmp_path / "out", "--output", "both")
-    assert result.exit_code == 2 and "a_mask.png: this would overwrite" in result.output
+    assert (
+        result.exit_code == 2
+        and "a_mask.png: this would overwrite a picture of a.png by" in result.output
+    )
+    assert "one of a_mask.png: rename one of these" in result.output
 
 
 def test_failures_are_one_line_and_leave_nothing(tmp_path, model, image):

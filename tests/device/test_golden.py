@@ -95,6 +95,17 @@ def test_convert_without(request, tmp_path, command):
     assert [path.name for path in tmp_path.iterdir()] == ["model.tflite"]
 
 
+def test_kernels_that_give_other_classes_are_told(tmp_path, caplog):
+    arrays = make_golden(tiny_model(SIZE))
+    write_with_golden(tmp_path / "a.tflite", tiny_model(SIZE), arrays)
+    assert not caplog.records
+    arrays["reference"] = np.roll(arrays["fast"], 1, axis=-1)
+    write_with_golden(tmp_path / "a.tflite", tiny_model(SIZE), arrays)
+    (record,) = caplog.records
+    assert "reference kernels agree on" in record.getMessage()
+    assert str(tmp_path / "a.tflite") in record.getMessage()
+
+
 def test_names_of_golden_files(tmp_path):
     names = {"a.tflite": "a.golden.npz", "a.b.tflite": "a.b.golden.npz", "a": "a.golden.npz"}
     for model, file in names.items():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_bisenet.imaging.letterbox import Fit, class_ids_from_logits, class_ids_from_map
+from keras_bisenet.label_map import VOID
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,30 @@ def test_a_class_that_wins_in_no_cell_can_win_between_cells():
     fit = Fit.of((4, 8), (4, 8))
     # At x = 3 and 4 classes 0 and 1 are at 6.25 and 3.75, class 2 at 7.
     np.testing.assert_array_equal(class_ids_from_logits(logits, fit)[0], [0, 0, 0, 2, 2, 1, 1, 1])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("never", [-np.inf, np.finfo(np.float32).min])
+def test_a_class_that_never_is_wins_nowhere(never):
+    logits = np.random.default_rng(0).normal(size=(6, 8, 4)).astype(np.float32)
+    fit = Fit.of((48, 64), (48, 64))
+    expected = class_ids_from_logits(logits[..., 1:], fit) + 1
+    logits[..., 0] = never
+    np.testing.assert_array_equal(class_ids_from_logits(logits, fit), expected)
+    logits[..., 3] = np.inf
+    assert (class_ids_from_logits(logits, fit) == 3).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_no_number_is_void():
+    logits = np.random.default_rng(0).normal(size=(6, 8, 4)).astype(np.float32)
+    fit = Fit.of((48, 64), (48, 64))
+    whole = class_ids_from_logits(logits, fit)
+    logits[:, 4:, 2] = np.nan
+    ids = class_ids_from_logits(logits, fit)
+    assert (ids[:, 32:] == VOID).all()
+    np.testing.assert_array_equal(ids[:, :28], whole[:, :28])
+    assert (class_ids_from_logits(np.full((6, 8, 4), np.nan, np.float32), fit) == VOID).all()
 
 
 def _reference(logits, fit):
@@ -148,12 +173,11 @@ def test_what_is_left_out_changes_no_byte(kind):
 
 
 def test_logits_that_are_no_numbers_are_no_error():
-    """A broken float network: what it answers is as good as any, but it answers."""
+    """A broken float network: it answers void where it has no answer, and goes on."""
     logits = np.random.default_rng(0).normal(size=(6, 8, 4)).astype(np.float32)
     logits[2, 3], logits[4, :, 1] = np.nan, np.nan
-    with np.errstate(invalid="ignore"):
-        ids = class_ids_from_logits(logits, Fit.of((45, 63), (48, 64)))
-    assert ids.shape == (45, 63) and ids.max() < 4
+    ids = class_ids_from_logits(logits, Fit.of((45, 63), (48, 64)))
+    assert ids.shape == (45, 63) and {*np.unique(ids).tolist()} == {0, 1, 2, 3, VOID}
 
 
 def test_quantized_logits_need_no_dequantization():

@@ -90,6 +90,21 @@ def test_folders_that_cannot_be_made_are_refused_before_work(tmp_path, path, mes
     check_output_folder(tmp_path / "empty" / "a", "-o")
 
 
+def test_no_folder_takes_the_place_of_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in (".", tmp_path, f"../{tmp_path.name}"):
+        with pytest.raises(UsageError, match="this is the working directory: name a folder in it"):
+            check_output_folder(path, "-o", anew=True)
+    check_output_folder(".", "--run")
+    for command in (
+        ("import", "--from", "labelme", "..", "-o", "."),
+        ("pack", "--dataset", "folder", "--data-dir", "..", "-o", "."),
+    ):
+        result = CliRunner().invoke(main, ["dataset", *command])
+        assert result.exit_code == 2 and "the working directory" in result.output, result.output
+    assert os.listdir(tmp_path) == []
+
+
 # === What the system refuses, in one line ===
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from keras_bisenet.errors import UserError
+from keras_bisenet.imaging import reading
 from keras_bisenet.imaging.reading import read_image
 
 RAMP = np.linspace(0, 1, 6 * 8).reshape(6, 8)
@@ -80,6 +81,18 @@ def test_what_the_file_says_is_white(tmp_path):
     Image.fromarray((RAMP * 900).astype(np.uint16)).save(tmp_path / "a.tif", tiffinfo=tags)
     assert read_image(tmp_path / "a.tif").max() == round(900 * 255 / 4095)
     assert read_image(tmp_path / "a.tif", white=65535).max() == round(900 * 255 / 65535)
+
+
+def test_a_guessed_white_is_told_once(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(reading, "_told", set())
+    for white in (4095, 4095, 65535, 255):
+        Image.fromarray((RAMP * white).astype(np.uint16)).save(tmp_path / "a.tif")
+        read_image(tmp_path / "a.tif")
+    read_image(tmp_path / "a.tif", white=16383)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        f"{tmp_path / 'a.tif'}: its values reach 4095, so 4095 is taken for white"
+    )
 
 
 @pytest.mark.parametrize(

@@ -427,6 +427,19 @@ def test_exif_orientation_is_respected(tmp_path):
     np.testing.assert_allclose(image[8, 28], (0, 0, 0), atol=12)
 
 
+def test_answers_that_are_no_numbers_are_told_once(caplog):
+    segmenter = Segmenter(tiny_model((32, 48), precision="float32"))
+    fit = Fit.of((32, 48), (32, 48))
+    raw = np.zeros((32, 48, 4), np.float32)
+    segmenter.finish(raw, fit)
+    assert not caplog.records
+    raw[:] = np.nan
+    for _ in range(2):
+        assert (segmenter.finish(raw, fit) == VOID).all()
+    (record,) = caplog.records
+    assert "values that are no numbers (nan), which become void" in record.getMessage()
+
+
 def truncated(path, image):
     Image.fromarray(image).save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

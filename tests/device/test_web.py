@@ -115,6 +115,9 @@ def test_the_same_model_gives_the_same_bytes_and_replaces_a_page(tmp_path, liter
     model.write_bytes(tiny_model(SIZE))
     write_site(tmp_path / "one.tflite", tmp_path / "a", str(litert))
     (tmp_path / "a" / "stale.js").write_text("of another version")
+    described = json.loads((tmp_path / "a" / "site.json").read_text())
+    described["files"].append("stale.js")
+    (tmp_path / "a" / "site.json").write_text(json.dumps(described))
     (tmp_path / "b").mkdir()
     write_site(model, tmp_path / "a", str(litert))
     write_site(model, tmp_path / "b", str(litert))
@@ -209,6 +212,43 @@ def test_a_runtime_on_the_web_stays_there(tmp_path):
     assert described["runtime"] == {"address": "https://example.org/litert/", "version": ""}
     assert not (tmp_path / "site" / "runtime").exists()
     assert not [name for name in described["files"] if name.startswith("runtime")]
+
+
+def test_what_others_keep_beside_a_page_stays(tmp_path, litert, monkeypatch):
+    model = tmp_path / "model.tflite"
+    model.write_bytes(tiny_model(SIZE))
+    (tmp_path / "site").mkdir()
+    monkeypatch.chdir(tmp_path / "site")
+    write_site(model, ".", str(litert))
+    before = content(tmp_path / "site")
+    (tmp_path / "site" / ".git").mkdir()
+    (tmp_path / "site" / ".git" / "HEAD").write_text("ref: refs/heads/gh-pages")
+    (tmp_path / "site" / "CNAME").write_text("example.org")
+    write_site(model, tmp_path / "site", str(litert))
+    kept = {".git/HEAD": b"ref: refs/heads/gh-pages", "CNAME": b"example.org"}
+    assert content(tmp_path / "site") == {**before, **kept}
+    assert os.getcwd() == str(tmp_path / "site")  # it is the same folder, and not another there
+    write_site(model, ".", "https://example.org/litert")
+    files = content(tmp_path / "site")
+    assert "CNAME" in files and not any(name.startswith("runtime") for name in files)
+
+
+def test_a_page_that_cannot_be_replaced_stays(tmp_path, litert, monkeypatch):
+    model = tmp_path / "model.tflite"
+    model.write_bytes(tiny_model(SIZE))
+    write_site(model, tmp_path / "site", str(litert))
+    before = content(tmp_path / "site")
+    rename = Path.rename
+
+    def failing(path, target):
+        if path.parent.name == "new" and path.name == "site.json":
+            raise OSError("no space")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="no space"):
+        write_site(model, tmp_path / "site", str(litert))
+    assert content(tmp_path / "site") == before
 
 
 def test_make_web_fills_the_folder_that_is_the_default(tmp_path, litert, monkeypatch):

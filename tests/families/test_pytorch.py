@@ -315,6 +315,11 @@ def test_tensors_outside_their_numbers(tmp_path):
             "detail.S1.0.conv.weight has the shape (32, 3, 3, 3): weights of another network than "
             "--layout coincheung's BiSeNet V2",
         ),
+        (
+            lambda tensors: tensors.update({"bga.conv.1.running_var": np.full(128, np.nan)}),
+            "bga.conv.1.running_var has values that are no numbers (nan, inf): take weights from "
+            "before its training went wrong",
+        ),
     ],
 )
 def test_weights_of_another_network(state_dict, change, message):
@@ -338,6 +343,9 @@ def test_what_is_asked_for_must_fit(tmp_path, state_dict):
         2,
         "Error: import: size: height 100 is not a multiple of 32: use 96 or 128",
     )
+    for deviation in ("0,0,0", "0.2,0.2,nan"):
+        code, line = last_line("--layout", "mmseg", "--mean", "0,0,0", "--std", deviation)
+        assert code == 2 and "--std" in line
     assert last_line("--layout", "mmseg") == (
         1,
         f"Error: {path}: decode_head.convs.0.conv.weight is missing: these are no weights of "

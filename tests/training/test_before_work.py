@@ -171,6 +171,25 @@ def test_metrics_of_another_program(tmp_path):
         other.read_metrics()
 
 
+def test_a_run_that_was_imported_without_its_data(tmp_path, tiny):
+    from keras_bisenet.label_map import LabelMap
+
+    labels = LabelMap(("a", "b"), ((0, 0, 0), (9, 9, 9)))
+    path = tmp_path / "i1"
+    made = Run.create(path, tiny(data_dir=""), labels)
+    made.model_file.write_bytes(b"")
+    message = f"Error: {path}: imported without the folder of its data set: give --data-dir\n"
+    for arguments in (("evaluate", path), ("quantize", path, "--run", tmp_path / "q")):
+        result = run(*arguments)
+        assert (result.exit_code, result.output) == (2, message)
+    result = run("import", tmp_path / "w.pth", "--layout", "mmseg", "--run", path, "--dataset",
+                 "camvid", "--mean", "0,0,0", "--std", "1,1,1")  # fmt: skip
+    assert (result.exit_code, result.output) == (
+        2,
+        f"Error: {path}: something is here already: choose another --run\n",
+    )
+
+
 def test_a_miou_that_is_no_number_is_never_the_best():
     rows = [{"epoch": e, "val_miou": m} for e, m in ((1, math.nan), (2, 0.1), (3, math.nan))]
     assert best_row(rows)["epoch"] == 2
@@ -183,6 +202,9 @@ def test_a_miou_that_is_no_number_is_never_the_best():
         (["--json", "."], "--json .: this is a folder"),
         (["--json", "file/a.json"], "is a file, not a folder"),
         (["--confusion", "a.txt"], "--confusion a.txt: choose a name that ends in .png"),
+        (["--scales", "nan"], "--scales 'nan': give positive numbers"),
+        (["--scales", "1,1e9"], "--scales '1,1e9': give numbers up to 8"),
+        (["--scales", "inf"], "--scales 'inf': give numbers up to 8"),
         (["--limit", "0"], "0 is not in the range x>=1"),
         (["--limit", "-3"], "-3 is not in the range x>=1"),
     ],
@@ -193,6 +215,13 @@ def test_evaluate_refuses_before_it_works(tmp_path, monkeypatch, options, messag
     data = write_data(tmp_path / "data")
     result = run("evaluate", tmp_path / "none", "--dataset", "folder", "--data-dir", data, *options)
     assert result.exit_code == 2 and message in result.output, result.output
+
+
+def test_an_io_that_no_file_would_have_is_refused(tmp_path):
+    for precision in ("float32", "dynamic", "int16x8"):
+        result = run("convert", tmp_path / "none", "-o", tmp_path / "a.tflite", "--io", "uint8",
+                     "--precision", precision)  # fmt: skip
+        assert result.exit_code == 2 and "--io uint8: for --precision int8 alone" in result.output
 
 
 def test_evaluate_refuses_a_split_without_labels(tmp_path):

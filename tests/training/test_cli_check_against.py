@@ -77,6 +77,26 @@ def test_a_comparison_that_falls_short(model):
     assert lines[-1].startswith("falls short for coral: 2 of 2")
 
 
+def test_few_pixels_that_agree_are_told(model, monkeypatch):
+    """A file that was quantized after the training passes by its mIoU, which is low in both."""
+    comparison = Comparison(
+        images=3,
+        split="val",
+        agreement=0.6035,
+        miou_file=0.05,
+        miou_run=0.05,
+        largest_difference=9.0,
+        mean_difference=0.5,
+        is_twin=False,
+    )
+    monkeypatch.setattr("keras_bisenet.cli.check._compare", lambda *arguments: comparison)
+    result = run(model, "--against", "run")
+    assert result.exit_code == 0, result.output
+    assert "warning  against: 60.35% of the pixels alone agree with the run" in result.output
+    assert replace(comparison, agreement=0.95).remarks() == []
+    assert replace(comparison, is_twin=True).remarks() == []  # a shortcoming
+
+
 def test_the_worst_layers_come_first(model):
     layers = [LayerNoise(f"layer_{i}", i, "CONV_2D", 3.0 + i, 2.0 + i / 2) for i in range(11)]
     layers.append(LayerNoise("pool", 11, "MAX_POOL_2D", None, 20.0))

@@ -371,6 +371,30 @@ def test_images_that_nobody_annotated_are_counted(tmp_path, tool):
     assert "\n6 images" in result.output
 
 
+def test_polygons_and_holes_that_are_none_are_left_out(tmp_path):
+    TOOLS["labelstudio"](tmp_path / "studio")
+    (path,) = (tmp_path / "studio").glob("*.json")
+    tasks = json.loads(path.read_text())
+    click = {**tasks[0]["annotations"][0]["result"][0], "id": "9"}
+    click["value"] = {"points": [[5, 5]], "closed": True, "polygonlabels": ["road"]}
+    tasks[0]["annotations"][0]["result"].append(click)
+    path.write_text(json.dumps(tasks))
+    result = run("import", "--from", "labelstudio", path, "-o", tmp_path / "a")
+    assert result.exit_code == 0, result.output
+    assert "1 polygons of fewer than 3 points" in result.output
+
+    truth = TOOLS["supervisely"](tmp_path / "super")
+    path = tmp_path / "super" / "train" / "ann" / "a.png.json"
+    content = json.loads(path.read_text())
+    content["objects"][0]["points"]["interior"] += [[], [[1, 1]]]
+    path.write_text(json.dumps(content))
+    result = run("import", "--from", "supervisely", tmp_path / "super", "-o", tmp_path / "b")
+    assert result.exit_code == 0, result.output
+    assert "2 holes of fewer than 3 points" in result.output
+    with Image.open(tmp_path / "b" / "train" / "masks" / "train" / "a.png") as mask:
+        assert np.count_nonzero(np.array(mask) == 1) == np.count_nonzero(truth["a"] == 1)
+
+
 def test_an_older_project_of_supervisely(tmp_path):
     TOOLS["supervisely"](tmp_path / "s")
     for path in (tmp_path / "s").rglob("ann/*.json"):

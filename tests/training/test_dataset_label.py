@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageDraw
+from tflite_models import Graph, Op, T, model_bytes
 
 from keras_bisenet.cli import main
 from keras_bisenet.data import load_dataset
 from keras_bisenet.data.contours import regions, simplified
 from keras_bisenet.data.drafts import Style, entropy, write_drafts
+from keras_bisenet.data.name_matching import without_masks
+from keras_bisenet.errors import UsageError
 from keras_bisenet.label_map import VOID, LabelMap
+from keras_bisenet.runtime.segmenter import Segmenter
+from keras_bisenet.segmenters import open_probabilities
 
 LABELS = LabelMap(("background", "road", "car"), ((0, 0, 0), (128, 64, 128), (0, 0, 142)))
 
@@ -153,6 +159,41 @@ def test_drafts_come_back_as_a_data_set(tmp_path, images, form):
         np.testing.assert_array_equal(np.array(names)[dataset.read(sample)[1]], expected)
 
 
+def test_drafted_masks_have_the_ids_of_the_models_data_set(tmp_path, images):
+    labels = LabelMap(LABELS.names, LABELS.palette, (2, 0, 1), (254,))
+    out = tmp_path / "drafts"
+    write_drafts(out, out, images, model, labels, Style(unsure_below=0.5))
+    with Image.open(out / "masks" / "bright.png") as mask:
+        assert labels.palette[1] == mask.convert("RGB").getpixel((0, 31))
+        np.testing.assert_array_equal(labels.class_ids(np.array(mask)), answers_of(images[0]))
+    assert (np.array(Image.open(out / "masks" / "dark.png")) == 254).all()
+    full = LabelMap(LABELS.names, LABELS.palette, (0, 1, VOID), ())
+    with pytest.raises(UsageError, match="no id for void"):
+        write_drafts(out, out, images, model, full, Style(unsure_below=0.5))
+
+
+def answers_of(path):
+    with Image.open(path) as image:
+        return model(np.array(image)).argmax(-1)
+
+
+def test_deep_images_have_one_white(tmp_path, capsys):
+    """A scene is as bright with a brighter pixel in it, or beside an image that has one."""
+    images = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    for path, brightest in zip(images, (4000, 40000)):
+        values = np.full((32, 48), 3000, np.uint16)
+        values[0, 0] = brightest
+        Image.fromarray(values).save(path)
+    seen = []
+
+    def dark(image):
+        seen.append(int(image[9, 9, 0]))
+        return model(image)
+
+    write_drafts(tmp_path / "out", tmp_path / "out", images, dark, LABELS, Style())
+    assert seen == [12, 12]  # 3000 of 65535
+
+
 def label(*arguments):
     return CliRunner().invoke(main, ["dataset", "label", *map(str, arguments)])
 
@@ -174,6 +215,55 @@ def test_a_run_drafts_labels(float_run, streets, tmp_path):
     assert "something is here already" in label(*arguments).output
     again = label(*arguments[:3], tmp_path / "rest", "--labelled", streets / "valannot")
     assert again.exit_code == 1 and "no image here without a mask" in again.output
+
+
+@pytest.mark.parametrize("name", ["SOFTMAX", "LOGISTIC"])
+def test_probabilities_of_other_programs_are_taken_as_they_are(tmp_path, name):
+    """Their softmax is not taken for logits: a certain pixel would become void."""
+    tensors = [T("image", (1, 8, 12, 3)), T("answer", (1, 8, 12, 3))]
+    options = ("SoftmaxOptions", {"Beta": 1.0}) if name == "SOFTMAX" else ("", {})
+    operator = Op(name, (0,), (1,), *options)
+    (tmp_path / "a.tflite").write_bytes(model_bytes(Graph(tensors, [operator], (0,), (1,))))
+    labels, probabilities = open_probabilities(tmp_path / "a.tflite")
+    image = np.zeros((8, 12, 3), np.uint8)
+    image[..., 0] = 255  # logits 1, 0, 0
+    values = np.exp([1, 0, 0]) if name == "SOFTMAX" else 1 / (1 + np.exp([-1, 0, 0]))
+    np.testing.assert_allclose(probabilities(image)[4, 6], values / values.sum(), atol=1e-5)
+
+
+def test_a_sigmoid_of_one_channel_is_the_foregrounds_probability(tmp_path):
+    file = Path(__file__).parents[1] / "device" / "third_party" / "sigmoid.tflite"
+    labels, probabilities = open_probabilities(file)
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    segmenter = Segmenter(file)
+    raw = segmenter.invoke(segmenter.prepare(image)[0])
+    found = probabilities(image)
+    assert labels.names == ("background", "foreground")
+    np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-6)
+    answered = raw[..., 1]  # at half the size
+    assert abs(found[..., 1].mean() - answered.mean()) < 0.01
+    assert abs(found[..., 1].std() - answered.std()) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "is_labelled"),
+    [
+        ("i0.png", "i0.png", True),
+        ("i0.jpg", "new/i0_mask.png", True),
+        ("i0.jpg", "i0.jpg.png", True),
+        ("I0_sat.jpg", "i0_gt.png", True),
+        ("i0_L.png", "i0.png", False),
+        ("i0.png", "i01.png", False),
+    ],
+)
+def test_which_images_are_labelled(image, mask, is_labelled):
+    """By the rules that pair a data set's files."""
+    assert (without_masks([Path(image)], [Path(mask)]) == []) is is_labelled
+
+
+def test_a_mask_of_the_very_name_is_no_other_images():
+    images = [Path("road.png"), Path("road_L.png")]
+    assert without_masks(images, [Path("road_L.png")]) == images[:1]
 
 
 def test_what_no_drafts_come_from(tmp_path, streets, float_run):

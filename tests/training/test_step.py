@@ -172,10 +172,10 @@ def test_bands_are_for_large_maps_in_float32(monkeypatch, plain, batch):
         "_kernel_gradient",
         lambda *args, _plain=step._kernel_gradient: used.append(args) or _plain(*args),
     )
-    for precision, values, expected in (
-        ("float32", 64 * 96 * 8, 0),
-        ("float32", 32 * 48 * 8, 2),
-        ("mixed_bfloat16", 32 * 48 * 8, 0),
+    for precision, values, is_used in (
+        ("float32", 10**9, False),
+        ("float32", 1, True),
+        ("mixed_bfloat16", 1, False),
     ):
         monkeypatch.setattr(step, "BANDED_VALUES", values)
         used.clear()
@@ -183,7 +183,7 @@ def test_bands_are_for_large_maps_in_float32(monkeypatch, plain, batch):
         model.objective = over_outputs(cross_entropy, model.strides, model.label_strides)
         model.compile("sgd")
         model.train_on_batch(*batch)
-        assert len(used) == expected
+        assert bool(used) == is_used
 
 
 def test_bfloat16_is_in_the_layers_alone(plain, fast, batch):

@@ -25,7 +25,7 @@ from keras_bisenet.data.importers.annotations import (
     points_of,
     read_json,
 )
-from keras_bisenet.data.importers.rasterize import ellipse, polygon, rotated
+from keras_bisenet.data.importers.rasterize import LEAST_POINTS, ellipse, polygon, rotated
 from keras_bisenet.data.layouts import MASK_SUFFIXES
 from keras_bisenet.errors import UserError
 
@@ -94,7 +94,11 @@ def _image(task: dict, path: Path, images: ImageFiles, skipped) -> AnnotatedImag
             skipped["labels of regions that have several, but the first of each"] += 1
         if result.get("image_rotation"):
             raise UserError(f"{path}: task {task.get('id')} was turned: turn its image instead")
-        shapes.append(Shape(labels[0], _region(kind, result["value"], size, path)))
+        draw = _region(kind, result["value"], size, path)
+        if draw:
+            shapes.append(Shape(labels[0], draw))
+        else:
+            skipped["polygons of fewer than 3 points"] += 1
     return AnnotatedImage(name, file, size, tuple(shapes), said_in=path)
 
 
@@ -122,7 +126,7 @@ def _labels(result: dict) -> list[str]:
     return [str(label) for label in found]
 
 
-def _region(kind: str, value: dict, size: tuple[int, int] | None, path: Path) -> Draw:
+def _region(kind: str, value: dict, size: tuple[int, int] | None, path: Path) -> Draw | None:
     if not size:
         raise UserError(f"{path}: a region without original_width and original_height")
     height, width = size
@@ -134,6 +138,8 @@ def _region(kind: str, value: dict, size: tuple[int, int] | None, path: Path) ->
         return _brush(value, size, path)
     if kind == "polygon":
         points = points_of(value.get("points"), path)
+        if len(points) < LEAST_POINTS:
+            return None
         return polygon([(x / 100 * width, y / 100 * height) for x, y in points])
     x, y = percent("x", width), percent("y", height)
     turned = number(value.get("rotation", 0), "rotation", path)

@@ -12,13 +12,19 @@ from keras_bisenet.errors import UserError, how_to_install
 
 Points = Sequence[tuple[float, float]]
 
+LEAST_POINTS = 3
+"""What has fewer is no polygon: a click by mistake."""
+
 
 def polygon(outline: Points, holes: Sequence[Points] = ()) -> Draw:
-    """A polygon as Pillow draws it, its outline included; holes are cut out with theirs."""
+    """A polygon as Pillow draws it, its outline included; holes are cut out with theirs.
+
+    The outline has 3 points at least; holes of fewer are none.
+    """
 
     def draw(pen: ImageDraw.ImageDraw) -> None:
         pen.polygon([*map(tuple, outline)], fill=1, outline=1)
-        for hole in holes:
+        for hole in (hole for hole in holes if len(hole) >= LEAST_POINTS):
             pen.polygon([*map(tuple, hole)], fill=0, outline=0)
 
     return _drawn(draw)

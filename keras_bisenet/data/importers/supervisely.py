@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import io
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from keras_bisenet.data.importers.annotations import (
     read_json,
     split_of,
 )
-from keras_bisenet.data.importers.rasterize import bitmap, polygon, rectangle
+from keras_bisenet.data.importers.rasterize import LEAST_POINTS, bitmap, polygon, rectangle
 from keras_bisenet.data.layouts import MASK_SUFFIXES, visible_files
 from keras_bisenet.errors import UserError
 
@@ -69,7 +70,7 @@ def _image(path: Path, folder: Path, source: Path, found: Annotations) -> Annota
     for each in objects:
         if each.get("classTitle") not in found.labels:
             raise UserError(f"{path}: {each.get('classTitle')!r} is no class of meta.json")
-        draw = _region(each, path)
+        draw = _region(each, path, found.skipped)
         if draw:
             shapes.append(Shape(each["classTitle"], draw))
         else:
@@ -86,12 +87,15 @@ def _image(path: Path, folder: Path, source: Path, found: Annotations) -> Annota
     )
 
 
-def _region(each: dict, path: Path) -> Draw | None:
+def _region(each: dict, path: Path, skipped: Counter) -> Draw | None:
     kind, points = each.get("geometryType"), each.get("points") or {}
     if kind == "polygon":
         outline = points_of(points.get("exterior"), path)
         holes = [points_of(hole, path) for hole in points.get("interior") or ()]
-        return polygon(outline, holes) if len(outline) >= 3 else None
+        empty = sum(len(hole) < LEAST_POINTS for hole in holes)
+        if empty:
+            skipped["holes of fewer than 3 points"] += empty
+        return polygon(outline, holes) if len(outline) >= LEAST_POINTS else None
     if kind == "rectangle":
         corners = points_of(points.get("exterior"), path)
         return rectangle(*corners) if len(corners) == 2 else None

@@ -312,14 +312,20 @@ def _write_pair(image, place: PurePosixPath, root: Path, labels, link: bool, bot
     else:
         shutil.copyfile(image.file, target)
     mask, largest = _upright_mask(image, target, labels, bottom)
-    ids = np.full(256, (*labels.ignored_ids, VOID)[0], np.uint8)
-    ids[: labels.num_classes] = labels.file_ids
-    drawn = Image.fromarray(ids[mask])
-    drawn.putpalette(_palette(labels))
+    drawn = mask_picture(mask, labels)
     path = folder.joinpath("masks", *rest).with_suffix(".png")
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn.save(path)
     return largest
+
+
+def mask_picture(class_ids: np.ndarray, labels: LabelMap) -> Image.Image:
+    """A palette image of the ids that mask files have for classes, from uint8 `[height, width]`."""
+    ids = np.full(256, (*labels.ignored_ids, VOID)[0], np.uint8)
+    ids[: labels.num_classes] = labels.file_ids
+    drawn = Image.fromarray(ids[class_ids])
+    drawn.putpalette(_palette(labels))
+    return drawn
 
 
 def _upright_mask(
@@ -331,7 +337,7 @@ def _upright_mask(
     Raises:
         UserError: When the tool says another size.
     """
-    upright = read_image(file).shape[:2]
+    upright = read_image(file, white=65535).shape[:2]  # its values do not matter here
     size = image.size or upright
     turn = None if tuple(size) == upright else TURNS.get(exif_orientation(file))
     if tuple(size) != (upright if turn is None else upright[::-1]):

@@ -6,12 +6,11 @@ import os
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from keras_bisenet.errors import UsageError
 from keras_bisenet.files import replacing
-from keras_bisenet.imaging.drawing import overlay_with_legend
+from keras_bisenet.imaging.drawing import flat_palette, overlay_with_legend
 from keras_bisenet.imaging.reading import IMAGE_SUFFIXES
 from keras_bisenet.runtime.segmenter import Answer
 from keras_bisenet.runtime.sinks.base import Style
@@ -57,7 +56,7 @@ class Pictures:
             _save(Image.fromarray(picture), paths["overlay"])
         if "mask" in paths:
             mask = Image.fromarray(ids)
-            mask.putpalette(np.array(style.palette, np.uint8).tobytes())
+            mask.putpalette(flat_palette(style.palette))
             _save(mask, paths["mask"])
 
     def close(self) -> None:
@@ -65,12 +64,19 @@ class Pictures:
 
     def check_targets(self) -> None:
         """Refuses to overwrite an image that is to be read, or a picture just written."""
-        taken = {path.resolve() for path in self._files}
+        images = {path.resolve() for path in self._files}
+        written: dict[Path, str] = {}
         for file in self._files:
             for target in self._paths(file.name).values():
-                if target.resolve() in taken:
+                place = target.resolve()
+                if place in images:
                     raise UsageError(f"{target}: this would overwrite an image: choose another OUT")
-                taken.add(target.resolve())
+                if place in written:
+                    raise UsageError(
+                        f"{target}: this would overwrite a picture of {written[place]} by one of "
+                        f"{file.name}: rename one of these, or write overlays and masks apart"
+                    )
+                written[place] = file.name
 
     def _paths(self, name: str) -> dict[str, Path]:
         """Where the "overlay" and the "mask" of a frame of this name go."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from keras_bisenet.imaging.drawing import VideoOverlay, class_shares
+from keras_bisenet.imaging.drawing import VideoOverlay, class_shares, flat_palette
 from keras_bisenet.runtime.segmenter import Answer
 from keras_bisenet.runtime.sinks.base import Style
 from keras_bisenet.runtime.sources.base import Frame
@@ -68,7 +68,7 @@ class View:
 
     def __init__(self, style: Style):
         self.style = style
-        self.palette = np.array(style.palette, np.uint8).tobytes()
+        self.palette = flat_palette(style.palette)
         self._kept: deque[Shown] = deque(maxlen=KEPT)
         self._number = 0
         self._changed = threading.Condition()

@@ -51,8 +51,8 @@ data class Comparison(
 ) {
     val sameBytes get() = differingBytes == 0.0
 
-    /** The class that wins, or one that all but won, in all but a few of the pixels. */
-    val passed get() = agreement >= LEAST_AGREEMENT
+    /** The same bytes, or the class that wins, or one that all but won, in all but a few of the pixels. */
+    val passed get() = sameBytes || agreement >= LEAST_AGREEMENT
 
     companion object {
         /** Share of the output's pixels that must have the golden class, or one that all but won. */
