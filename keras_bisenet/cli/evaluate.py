@@ -115,7 +115,7 @@ def _scales(text: str) -> tuple[float, ...]:
         scales = tuple(float(scale) for scale in text.split(","))
     except ValueError:
         scales = ()
-    if not scales or not all(0 < scale < float("inf") for scale in scales):
+    if not scales or not all(scale > 0 for scale in scales):  # nan is not
         raise UsageError(f"--scales {text!r}: give positive numbers, such as 0.75,1,1.25")
     if max(scales) > MOST_SCALE:
         raise UsageError(f"--scales {text!r}: give numbers up to {MOST_SCALE}")

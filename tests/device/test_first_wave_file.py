@@ -19,7 +19,8 @@ def test_its_answers_are_those_of_then(folder, command, tmp_path):
     assert len(then) == 3
     for path in then:
         was, now = Image.open(path), Image.open(tmp_path / path.name)
-        assert now.getpalette() == was.getpalette()
+        colours = was.getpalette()
+        assert now.getpalette()[: len(colours)] == colours  # void has one since, too
         # tflite-runtime's kernels round otherwise, by a step of 255: of a network that has hardly
         # been trained, a pixel in a hundred lies that near to a border.
         assert (np.asarray(now) == np.asarray(was)).mean() >= 0.98
