@@ -1,4 +1,4 @@
-"""The live page for a quarter of a minute, or a whole one, with clients that come and go: short
+"""The live page for ten seconds, or a minute, with clients that come and go: short
 forms of `tools/bench_live.py --only soak --soak 3600`."""
 
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("seconds", [15, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [10, pytest.param(60, marks=pytest.mark.slow)])
 def test_a_live_page_does_not_grow(tmp_path, standin, monkeypatch, seconds):
     pytest.importorskip("av")
     monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[2] / "tools"), *sys.path])
