@@ -265,29 +265,20 @@ def test_a_live_source_is_answered_by_its_newest_frame():
     """Whoever is busy: the camera and the network go on when they are told to."""
 
     source, sink, segmenter = Fed(), Collected(), Held(tiny_model(SIZE))
-    statistics, stop = Statistics(), threading.Event()
-    loop = threading.Thread(
-        target=run_loop,
-        args=(source, segmenter, sink),
-        kwargs={"statistics": statistics, "stop": stop},
-        daemon=True,
-    )
-    loop.start()
-    written, dropped = 0, 0
-    for waiting in (9, 30):
-        source.give()
-        assert segmenter.begun.acquire(timeout=SECONDS)
-        for _ in range(waiting):  # so many come while the network has the one before
+    with running_loop(source, segmenter, sink) as (statistics, _):
+        written, dropped = 0, 0
+        for waiting in (9, 30):
             source.give()
-        dropped += waiting - 1
-        assert comes_true(lambda: statistics.dropped == dropped)  # noqa: B023
-        for is_last in (False, True):
-            segmenter.allowed.release()
-            written += 1
-            assert is_last or segmenter.begun.acquire(timeout=SECONDS)
-            assert comes_true(lambda: statistics.written == written)  # noqa: B023
-    stop.set()
-    loop.join(SECONDS)
+            assert segmenter.begun.acquire(timeout=SECONDS)
+            for _ in range(waiting):  # so many come while the network has the one before
+                source.give()
+            dropped += waiting - 1
+            assert comes_true(lambda: statistics.dropped == dropped)  # noqa: B023
+            for is_last in (False, True):
+                segmenter.allowed.release()
+                written += 1
+                assert is_last or segmenter.begun.acquire(timeout=SECONDS)
+                assert comes_true(lambda: statistics.written == written)  # noqa: B023
     # The first, the newest of nine that came meanwhile, the next, and the newest of thirty.
     assert [number_of(frame.image) for frame in sink.frames] == [0, 9, 10, 40]
     assert (statistics.read, statistics.written, statistics.dropped) == (41, 4, 8 + 29)
