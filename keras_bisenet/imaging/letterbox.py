@@ -128,12 +128,15 @@ def class_ids_from_logits(logits: np.ndarray, fit: Fit) -> np.ndarray:
 
 def _are_finite(logits: np.ndarray) -> bool:
     with np.errstate(invalid="ignore"):
-        return bool(logits.min() > -LARGEST and logits.max() < LARGEST)  # neither is so of nan
+        least, most = float(logits.min()), float(logits.max())
+    return least > -LARGEST and most < LARGEST  # neither is so of nan
 
 
 def _finite(logits: np.ndarray) -> np.ndarray:
     """Logits of the same order, with infinite ones far beyond the others, but no further than
     float32 can tell those apart between two cells. What is no number is below all."""
+    with np.errstate(over="ignore"):
+        logits = logits.astype(np.float32)  # float16 has no room beyond
     known = logits[np.abs(logits) < LARGEST]
     low, high = known.min(initial=0), known.max(initial=0)
     reach = FAR * (high - low + 1)

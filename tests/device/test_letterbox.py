@@ -211,3 +211,13 @@ def test_a_map_is_cropped_and_resized_to_the_nearest():
         class_ids_from_map(coarse, Fit.of((3, 4), (4, 4))),
         [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4]],
     )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.filterwarnings("error")
+def test_a_class_that_is_never_meant_wins_nothing_and_moves_nothing(dtype):
+    logits = (100 * np.random.default_rng(0).normal(size=(12, 16, 5))).astype(dtype)
+    logits[..., 0] = -np.inf
+    fit = Fit.of((96, 128), (96, 128))
+    ids = class_ids_from_logits(logits, fit)
+    np.testing.assert_array_equal(ids, class_ids_from_logits(logits[..., 1:], fit) + 1)
