@@ -68,12 +68,12 @@ class ShardedDataset(Dataset):
             UserError: When its file is damaged.
         """
         example = _example(sample)
-        image = _image(example)
+        image = _image(example, self.image_range)
         return Pair(image, self.label_map.class_ids(_mask(example)), ())
 
     def read_image(self, sample: Record) -> np.ndarray:
         """The image of one record: uint8 `[height, width, 3]`."""
-        return _image(_example(sample))
+        return _image(_example(sample), self.image_range)
 
     def image_size(self, sample: Record) -> tuple[int, int]:
         """`(height, width)` of the image of one record."""
@@ -98,6 +98,8 @@ def load(directory: Path, name: str, on_problem) -> Dataset:
         splits = {
             split: _records(directory, split, files) for split, files in described["splits"].items()
         }
+        white = described.get("image_range")  # earlier ones have none
+        white = None if white is None else float(white)
     except FileNotFoundError as error:
         raise UserError(
             f"{error.filename}: there is no such file: pack the data set again "
@@ -105,7 +107,7 @@ def load(directory: Path, name: str, on_problem) -> Dataset:
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise UserError(f"{path}: no description of a packed data set: copy it again") from error
-    return ShardedDataset(name, label_map, splits)
+    return ShardedDataset(name, label_map, splits, image_range=white)
 
 
 def pack(
@@ -145,6 +147,7 @@ def pack(
             "format": FORMAT,
             "source": dataset.name,
             "label_map": labels.to_json(),
+            "image_range": dataset.image_range,
             "splits": splits,
         }
         write_json(temporary / "dataset.json", described)
@@ -197,8 +200,8 @@ def _example(record: Record):
     return tf.train.Example.FromString(data)
 
 
-def _image(example) -> np.ndarray:
-    return read_image(io.BytesIO(_bytes(example, IMAGE)))
+def _image(example, white: float | None) -> np.ndarray:
+    return read_image(io.BytesIO(_bytes(example, IMAGE)), white)
 
 
 def _mask(example) -> np.ndarray:

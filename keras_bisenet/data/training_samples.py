@@ -30,12 +30,22 @@ class Extra:
         soft: Their soft labels.
         rows: int. So many of a batch's views show them, the last ones.
         num_epochs: int. Only the first so many epochs have them.
+        image_range: What is white in images of more than 8 bits; None where each file tells.
     """
 
     samples: Sequence[Sample]
     soft: SoftLabels
     rows: int
     num_epochs: int
+    image_range: float | None = None
+
+    def read_image(self, sample: Sample) -> np.ndarray:
+        """One of the images: uint8 `[height, width, 3]`.
+
+        Raises:
+            UserError: When the file is damaged.
+        """
+        return read_image(sample.image, self.image_range)
 
 
 class TrainingSamples:
@@ -158,7 +168,7 @@ class TrainingSamples:
         """Image, mask and, where the batches have them, soft labels; and what had to be done."""
         sample = self._sources[index]
         if index >= len(self.samples):
-            image = read_image(sample.image)
+            image = self.extra.read_image(sample)
             nothing = np.full(image.shape[:2], VOID, np.uint8)
             return (image, nothing, self.extra.soft.read(sample.image, image.shape[:2])), ()
         pair = self.dataset.read_pair(sample)

@@ -168,7 +168,7 @@ def draw_pair(dataset: Dataset, sample: Sample) -> np.ndarray | None:
         image, ids = _shrink(image), _shrink(ids)
         return _beside(image, overlay(image, ids, palette, alpha=0.6))
     except UserError:
-        parts = [_read_or_none(sample.image), _bad_mask(dataset, sample)]
+        parts = [_read_or_none(sample.image, dataset.image_range), _bad_mask(dataset, sample)]
     parts = [_shrink(part) for part in parts if part is not None]
     return _beside(*parts) if parts else None
 
@@ -187,9 +187,9 @@ def _bad_mask(dataset: Dataset, sample: Sample) -> np.ndarray | None:
     return table[raw]
 
 
-def _read_or_none(path: Path) -> np.ndarray | None:
+def _read_or_none(path: Path, white: float | None = None) -> np.ndarray | None:
     try:
-        return read_image(path)
+        return read_image(path, white)
     except UserError:
         return None
 

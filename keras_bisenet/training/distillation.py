@@ -7,6 +7,7 @@ their own. A run that goes on finds it there, and another run can take it by `--
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -14,11 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from keras_bisenet.console import log
+from keras_bisenet.data.bit_depth import find_image_range
 from keras_bisenet.data.dataset import Dataset, Sample
+from keras_bisenet.data.problems import print_warning
 from keras_bisenet.data.soft_labels import SoftLabels, left_out, unlabelled_images
 from keras_bisenet.data.training_samples import Extra
 from keras_bisenet.errors import UsageError, UserError, listed
-from keras_bisenet.imaging.reading import read_image
 from keras_bisenet.progress import progress_bar
 from keras_bisenet.training.config import TrainingConfig
 from keras_bisenet.training.run import Run
@@ -69,6 +71,10 @@ def open_sources(
     soft, extra = _sources(config, run, dataset)
     if extra and (folders := left_out(Path(config.extra))):
         log.warning("%s: left out the folders in it: %s", config.extra, listed(folders))
+    if extra:
+        images = [sample.image for sample in extra.samples]
+        white = find_image_range(images, Path(config.extra), print_warning)
+        extra = dataclasses.replace(extra, image_range=white)
     missing = _unanswered(config, run, dataset)
     if missing:
         shares = open_teacher(Path(config.teacher), dataset.label_map, config.size)
@@ -76,7 +82,7 @@ def open_sources(
         def ask(sample, labels) -> None:
             # As each will be read in training.
             is_extra = labels.directory == run.extra_soft
-            image = read_image(sample.image) if is_extra else dataset.read_image(sample)
+            image = (extra if is_extra else dataset).read_image(sample)
             labels.write(sample.image, shares(image))
 
         # Most of the time goes into reading, shrinking and packing, which many cores share.

@@ -187,6 +187,27 @@ def test_a_folder_is_done_but_for_its_bad_images(tmp_path, model, image):
     assert names == ["a.png", "b.jpg.png", "b.png.png"]
 
 
+def test_deep_images_of_a_folder_are_scaled_alike(tmp_path, model):
+    """A dark image among bright ones stays dark; alone, its own values tell what is white."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, value in (("bright", 4095), ("night", 200)):
+        Image.fromarray(np.full(SIZE, value, np.uint16)).save(folder / f"{name}.png")
+    Image.new("RGB", SIZE[::-1], (0, 0, 200)).save(folder / "plain.png")
+    result = run(model, folder, "-o", tmp_path / "out", "--output", "mask")
+    assert result.exit_code == 0, result.output
+    told = [line for line in result.output.splitlines() if "for white" in line]
+    assert told == [
+        f"Warning: {folder}: the images' values reach 4095, so 4095 is taken for white: save them "
+        "with 8 bits per channel if that is not meant"
+    ]
+    ids = {path.stem: np.unique(pixels(path)).tolist() for path in (tmp_path / "out").iterdir()}
+    assert ids == {"bright_mask": [0], "night_mask": [3], "plain_mask": [2]}
+
+    run(model, folder / "night.png", "-o", tmp_path / "alone.png", "--output", "mask")
+    assert (pixels(tmp_path / "alone.png") == 0).all()
+
+
 def test_folders_in_a_folder_are_left_out_and_it_is_said(tmp_path, model, image):
     photos, out = tmp_path / "photos", tmp_path / "out"
     for folder in ("monday", "friday", "sunday", "tuesday", ".cache"):

@@ -12,6 +12,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from keras_bisenet.errors import UserError
 from keras_bisenet.imaging import reading
+from keras_bisenet.imaging.bit_depth import ImageRange, range_of_images
 from keras_bisenet.imaging.reading import read_image
 
 RAMP = np.linspace(0, 1, 6 * 8).reshape(6, 8)
@@ -93,6 +94,30 @@ def test_a_guessed_white_is_told_once(tmp_path, caplog, monkeypatch):
     assert record.getMessage().startswith(
         f"{tmp_path / 'a.tif'}: its values reach 4095, so 4095 is taken for white"
     )
+
+
+def test_images_that_belong_together_have_one_range(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path, largest in zip(paths, (300, 3000, 70)):
+        Image.fromarray((RAMP * largest).astype(np.uint16)).save(path)
+    assert range_of_images(paths) == ImageRange(3000, 4095)
+    assert range_of_images(paths[:1]) == ImageRange(300, 1023)
+    paths[1].write_bytes(b"no image")
+    assert range_of_images(paths) == ImageRange(300, 1023)
+    Image.fromarray((RAMP * 7).astype(np.float32)).save(tmp_path / "none.tif")
+    assert range_of_images([tmp_path / "none.tif"]) is None
+
+
+def test_images_of_8_bits_are_not_decoded_for_their_range(tmp_path):
+    paths = [tmp_path / f"a.{suffix}" for suffix in ("png", "jpg", "tif", "webp")]
+    for path in paths:
+        Image.fromarray(coloured(255).astype(np.uint8)).save(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("PIL.Image.Image.load", None)
+        patch.setattr("PIL.ImageFile.ImageFile.load", None)
+        assert range_of_images(paths) is None
+    Image.fromarray((RAMP * 300).astype(np.uint16)).save(paths[0])
+    assert range_of_images(paths) == ImageRange(300, 1023)
 
 
 @pytest.mark.parametrize(

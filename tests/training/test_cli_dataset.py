@@ -1,6 +1,7 @@
 """`keras-bisenet dataset`: generating a data set, checking it, and showing it as training does."""
 
 import base64
+import dataclasses
 import io
 import json
 import re
@@ -8,9 +9,13 @@ import re
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from dataset_layouts import write_mask
 from PIL import Image
 
 from keras_bisenet.cli import main
+from keras_bisenet.data import load_dataset
+from keras_bisenet.data.dataset import Sample
+from keras_bisenet.reports.data_page import draw_pair
 
 ARGUMENTS = ("--train", "3", "--val", "2", "--test", "1", "--size", "48x64")
 
@@ -130,6 +135,16 @@ def test_the_page_shows_findings_and_samples(damaged, tmp_path):
     sound = np.array(Image.open(io.BytesIO(base64.b64decode(pictures[-1]))))
     image = np.array(Image.open(damaged / "test" / "street_00000.png"))
     assert np.abs(sound[:, :64].astype(int) - image).mean() < 8
+
+
+def test_the_page_shows_deep_images_as_they_are_learnt(streets, tmp_path):
+    """Those of bad pairs too: a dark image among bright ones stays dark."""
+    dataset = dataclasses.replace(load_dataset("streets", streets), image_range=4095.0)
+    deep = tmp_path / "deep.png"
+    Image.fromarray(np.full((48, 64), 200, np.uint16)).save(deep)
+    write_mask(tmp_path / "mask.png", (0, 77), (48, 64))
+    shown = draw_pair(dataset, Sample(deep, tmp_path / "mask.png"))
+    assert (shown[:, :64] == 12).all() and (shown[24:, 68:] == (255, 0, 200)).all()
 
 
 def test_a_page_may_go_into_a_folder(streets, tmp_path):

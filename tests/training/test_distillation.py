@@ -432,6 +432,36 @@ def test_a_teacher_sees_deep_images_as_they_are_learnt(tmp_path, monkeypatch, st
     assert (seen[0] == 62).all()
 
 
+def test_deep_extra_images_are_scaled_alike(tmp_path, monkeypatch, capsys, streets, tiny):
+    """By the teacher and in training: a dark image among bright ones stays dark."""
+    for name, largest in (("bright", 4095), ("night", 200)):
+        (tmp_path / "more").mkdir(exist_ok=True)
+        image = Image.fromarray(np.full((64, 96), largest, np.uint16))
+        image.save(tmp_path / "more" / f"{name}.png")
+    seen = {}
+
+    def teach(image):
+        seen[int(image.max())] = image.shape
+        return np.ones((32, 48, 11), np.uint8)
+
+    monkeypatch.setattr("keras_bisenet.data.problems._printed", set())
+    monkeypatch.setattr(distillation_module, "check_teacher", lambda *_: None)
+    monkeypatch.setattr(distillation_module, "open_teacher", lambda *_: teach)
+    config = tiny(teacher="any", extra=str(tmp_path / "more"), extra_share=0.25)
+    dataset = load_dataset("streets", streets)
+    soft, extra = open_sources(config, Run(tmp_path / "run"), dataset)
+    assert {255, 12} <= set(seen)
+    assert capsys.readouterr().err.splitlines()[0] == (
+        f"Warning: {tmp_path / 'more'}: the images' values reach 4095, so 4095 is taken for white: "
+        "save them with 8 bits per channel if that is not meant"
+    )
+    still = Augmentation(scale=(1.0, 1.0), flip=False, jitter=0.0)
+    arguments = (dataset, dataset.split("train"), (64, 96), 4, 3, still)
+    batches = TrainingPipeline(*arguments, soft=soft, extra=extra).batches().as_numpy_iterator()
+    rows = [next(batches)[0][3] for _ in range(2)]
+    assert sorted(round(float(row.max() * 255)) for row in rows) == [12, 255]
+
+
 # === What is refused, before a run directory is made ===
 
 

@@ -119,6 +119,28 @@ def test_jpegs_are_not_encoded_again(tmp_path, source):
     assert values["image/format"].bytes_list.value[0] == b"jpeg"
 
 
+def test_deep_images_are_packed_with_what_is_white(tmp_path):
+    """A dark image among bright ones stays dark."""
+    for number, largest in enumerate((4095, 200)):
+        write_mask(tmp_path / "data" / "masks" / f"{number}.png", (0, 1))
+        (tmp_path / "data" / "images").mkdir(exist_ok=True)
+        values = np.full((32, 48), largest, np.uint16)
+        Image.fromarray(values).save(tmp_path / "data" / "images" / f"{number}.png")
+    pack(load_dataset("folder", tmp_path / "data"), tmp_path / "shards")
+    dataset = load_dataset("shards", tmp_path / "shards")
+    records = [record for records in dataset.splits.values() for record in records]
+    largest = {record.image.stem: int(dataset.read(record)[0].max()) for record in records}
+    assert largest == {"0": 255, "1": round(200 * 255 / 4095)}
+    assert [int(dataset.read_image(r).max()) for r in records] == [
+        largest[r.image.stem] for r in records
+    ]
+
+    described = json.loads((tmp_path / "shards" / "dataset.json").read_text())
+    del described["image_range"]  # as it was packed before
+    (tmp_path / "shards" / "dataset.json").write_text(json.dumps(described))
+    assert load_dataset("shards", tmp_path / "shards").image_range is None
+
+
 def test_the_command(tmp_path, streets):
     out = tmp_path / "shards"
     options = ["dataset", "pack", "--dataset", "streets", "--data-dir", str(streets)]
@@ -207,7 +229,8 @@ def test_damaged_descriptions_are_named(copied):
     index.write_bytes(data)
     path = copied / "dataset.json"
     no_splits = {"label_map": LabelMap(("a",), ((0, 0, 0),)).to_json()}
-    for text in ("no JSON", "[]", "{}", json.dumps(no_splits)):
+    no_range = {**json.loads(path.read_text()), "image_range": "white"}
+    for text in ("no JSON", "[]", "{}", json.dumps(no_splits), json.dumps(no_range)):
         path.write_text(text)
         assert message_of(copied) == (f"{path}: no description of a packed data set: copy it again")
 

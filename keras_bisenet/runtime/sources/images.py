@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from keras_bisenet.console import log
 from keras_bisenet.errors import UsageError, UserError, listed
+from keras_bisenet.imaging.bit_depth import CURE, range_of_images
 from keras_bisenet.imaging.reading import IMAGE_SUFFIXES, read_image
 from keras_bisenet.runtime.sources.base import Frame, Source, SourceOptions
 
@@ -17,7 +19,7 @@ SHOWN = 3
 
 class Images(Source):
     """Image files, in order. A file that was asked for by its name raises when it is damaged;
-    one of a folder is left out and told of in `failures`."""
+    one of a folder is left out and told of in `failures`. Images of a folder are scaled alike."""
 
     def __init__(self, name: str, files: list[Path], *, kind: str, skipped: int = 0):
         super().__init__()
@@ -27,10 +29,19 @@ class Images(Source):
         if skipped:
             self.notes.append(f"{name}: {skipped} other files skipped: they are no images")
 
+    @functools.cached_property
+    def white(self) -> float | None:
+        """What is white in a folder's images, as in a data set; None for those of 8 bits, and for
+        an image alone, whose own values tell."""
+        found = range_of_images(self.files) if self.kind == "folder" else None
+        if found and found.is_told:
+            log.warning("%s: %s: %s", self.name, found, CURE)
+        return found.white if found else None
+
     def __iter__(self) -> Iterator[Frame]:
         for number, path in enumerate(self.files):
             try:
-                image = read_image(path)
+                image = read_image(path, self.white)
             except UserError as error:
                 if self.kind == "image":
                     raise
