@@ -53,6 +53,7 @@ def command(source, run_dir, data_dir, resume, any_classes, **options):
                     f"{run_dir}: --resume goes on with the run's own {', '.join(changed)}: "
                     "leave the option out, or start a new run"
                 )
+            run.check_source(source)
             training = run.config
             if data_dir:
                 training = dataclasses.replace(training, data_dir=str(data_dir))

@@ -23,8 +23,10 @@ def quantize(source: Run, run: Run, config: QuantizationConfig) -> None:
     needs. Both keep the float model that they started from.
 
     Raises:
+        UsageError: When `run` began with another float model.
         UserError: When the float run has no model, or its data is missing or bad.
     """
+    run.check_source(source)
     if not run.model_file.is_file():
         with replacing(run.model_file) as temporary:
             shutil.copyfile(source.require_model(), temporary)

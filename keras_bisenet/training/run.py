@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import filecmp
 import json
 import math
 import os
@@ -264,6 +265,26 @@ class Run:
                 f"(keras-bisenet train --run {self.path} --resume)"
             )
         return self.model_file
+
+    def check_source(self, source: Run) -> None:
+        """Finds out whether a quantized run goes on with the float model that it began with.
+
+        Args:
+            source: The float run that it is to go on from.
+
+        Raises:
+            UsageError: When it began with another.
+        """
+        if self.model_file.is_file():
+            is_same = filecmp.cmp(self.model_file, source.require_model(), shallow=False)
+        else:  # stopped before it was copied; the data may have moved
+            own = dataclasses.replace(self.config, data_dir=source.config.data_dir)
+            is_same = (own, self.label_map) == (source.config, source.label_map)
+        if not is_same:
+            raise UsageError(
+                f"{self.path}: began with another float model than that of {source.path}: name the "
+                "run that it began with, or start a new run"
+            )
 
 
 def best_row(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,9 +30,10 @@ from keras_bisenet.models.bisenetv2 import bisenetv2
 from keras_bisenet.models.deployment import deployment_model
 from keras_bisenet.quantization import calibration, loading, qat
 from keras_bisenet.quantization.loading import float_deployment_model, load_quantized
+from keras_bisenet.quantization.quantizer import quantize
 from keras_bisenet.runtime.interpreter import open_interpreter
 from keras_bisenet.runtime.segmenter import Segmenter
-from keras_bisenet.training.config import QuantizationConfig, TrainingConfig
+from keras_bisenet.training.config import QuantizationConfig, TrainingConfig, write_config
 from keras_bisenet.training.run import Run
 
 SIZE = (64, 96)
@@ -505,6 +508,34 @@ def test_a_quantized_run_is_never_overwritten(float_run, qat_run):
         f"Error: {qat_run.path}: --resume goes on with the run's own epochs: "
         "leave the option out, or start a new run\n",
     )
+
+
+def test_a_quantized_run_goes_on_with_its_own_float_model(tmp_path, float_run, qat_run):
+    """It was begun from one: another changes nothing of it, and must not seem to."""
+    other = Run(shutil.copytree(float_run.path, tmp_path / "other"))
+    data = bytearray(other.model_file.read_bytes())
+    data[len(data) // 2] ^= 1
+    other.model_file.write_bytes(data)
+    begun = Run(shutil.copytree(qat_run.path, tmp_path / "qat"))
+    resume = ("--run", begun.path, "--resume", "--data-dir", tmp_path)
+    before = {path: path.read_bytes() for path in begun.path.rglob("*") if path.is_file()}
+    assert refusal("quantize", other.path, *resume) == (
+        2,
+        f"Error: {begun.path}: began with another float model than that of {other.path}: name the "
+        "run that it began with, or start a new run\n",
+    )
+    with pytest.raises(UsageError, match="began with another float model"):
+        quantize(other, begun, begun.quantization)
+    assert before == {p: p.read_bytes() for p in begun.path.rglob("*") if p.is_file()}
+    begun.check_source(Run(shutil.copytree(float_run.path, tmp_path / "moved")))
+
+    # Stopped before the model was copied: what is known of it is its configuration.
+    begun.model_file.unlink()
+    write_config(other.config_file, dataclasses.replace(float_run.config, data_dir="elsewhere"))
+    begun.check_source(other)
+    write_config(other.config_file, dataclasses.replace(float_run.config, size=(32, 32)))
+    code, message = refusal("quantize", other.path, *resume)
+    assert code == 2 and "began with another float model than that of" in message
 
 
 def test_the_weights_file_has_no_optimizer(qat_run):
