@@ -268,6 +268,8 @@ def check_before_work(config, run=None):
         check_sources(config, dataset, run)
     if not run and not config.train_on_val:
         warn_of_learnt_val(config)
+    if not run and config.extra:
+        warn_of_judging_extra(config, dataset)
     return dataset
 
 
@@ -281,3 +283,23 @@ def warn_of_learnt_val(config):
             message = f"{option}: it has learnt images of val, so that scores there are too high"
             cure = "compare such runs with each other alone"
             print_warning(Problem("learnt-val", "warning", message, (Path(source),), cure))
+
+
+def warn_of_judging_extra(config, dataset):
+    """Warns where extra images are those that a run is judged by, or have names that it holds
+    out."""
+    from keras_bisenet.data.problems import Problem, print_warning
+    from keras_bisenet.data.soft_labels import unlabelled_images
+    from keras_bisenet.data.splits import images_of_splits
+
+    splits = ("test",) if config.train_on_val else ("val", "test")
+    extra = unlabelled_images(Path(config.extra))
+    images = images_of_splits(extra, dataset, splits, config.hold_out)
+    if images:
+        held = f"held out by --hold-out {config.hold_out}, or " if config.hold_out else ""
+        message = (
+            f"--extra: {len(images)} of its {len(extra)} images are {held}in {' or '.join(splits)} "
+            "too, so that scores there are too high"
+        )
+        cure = "take them out of the folder"
+        print_warning(Problem("judging-extra", "warning", message, tuple(images), cure))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 import fnmatch
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from keras_bisenet.data.dataset import Dataset, Sample
@@ -156,10 +157,9 @@ def held_out(dataset: Dataset, pattern: str, to_train: bool = True) -> Dataset:
     Raises:
         UsageError: When no image has the pattern, or none is left to train on.
     """
-    names = pattern if set(pattern) & set("*?[") else f"*{pattern}*"
     own = {name: dataset.splits.get(name, ()) for name in ("train", "val")}
-    held = [s for samples in own.values() for s in samples if _has(s, names)]
-    train = [sample for sample in own["train"] if not _has(sample, names)]
+    held = [s for samples in own.values() for s in samples if _has(s, pattern)]
+    train = [sample for sample in own["train"] if not _has(sample, pattern)]
     if not any(own.values()):
         return dataset
     if not held:
@@ -187,8 +187,33 @@ def trained_on_val(dataset: Dataset) -> Dataset:
     return dataclasses.replace(dataset, splits={**dataset.splits, "train": train + added})
 
 
+def images_of_splits(
+    samples: Iterable[Sample], dataset: Dataset, splits: Sequence[str], pattern: str | None = None
+) -> list[Path]:
+    """Images from elsewhere that are among those of some splits, by their bytes, or would be held
+    out by their names.
+
+    Args:
+        samples: The images from elsewhere.
+        dataset: The data set. Packed images are no files, and are known by the pattern alone.
+        splits: Names of splits; those that the data set lacks do not count.
+        pattern: What is held out, as in `held_out`.
+    """
+    own: dict[int, list[Path]] = {}
+    for sample in (sample for name in splits for sample in dataset.splits.get(name, ())):
+        if sample.image.is_file():
+            own.setdefault(sample.image.stat().st_size, []).append(sample.image)
+
+    def is_own(image: Path) -> bool:
+        same_size = own.get(image.stat().st_size, ())
+        return any(filecmp.cmp(image, other, shallow=False) for other in same_size)
+
+    return [s.image for s in samples if (pattern and _has(s, pattern)) or is_own(s.image)]
+
+
 def _has(sample: Sample, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(sample.image.name, pattern)
+    names = pattern if set(pattern) & set("*?[") else f"*{pattern}*"
+    return fnmatch.fnmatchcase(sample.image.name, names)
 
 
 def _hash(stem: str) -> str:

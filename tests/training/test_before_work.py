@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from dataset_layouts import write_image, write_mask
 
 from keras_bisenet.cli import main
-from keras_bisenet.cli.train import warn_of_learnt_val
+from keras_bisenet.cli.train import check_before_work, warn_of_learnt_val
 from keras_bisenet.data import load_dataset
+from keras_bisenet.data.soft_labels import SoftLabels
 from keras_bisenet.errors import UsageError, UserError
 from keras_bisenet.label_map import LabelMap
 from keras_bisenet.training.config import QuantizationConfig
@@ -321,12 +324,52 @@ def test_the_warning_names_the_source(tiny, capsys, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("options", [{}, {"resident": True}])
+def test_extra_images_that_a_run_is_judged_by_are_told(
+    tmp_path, streets, tiny, capsys, monkeypatch, options
+):
+    monkeypatch.setattr("keras_bisenet.data.problems._printed", set())
+    monkeypatch.setattr("keras_bisenet.training.devices.check_resident", lambda: None)
+    images = tmp_path / "more" / "images"
+    images.mkdir(parents=True)
+    for name in ("drive_00002_left.png", "new.png"):
+        write_image(images / name)
+    shutil.copy(streets / "val" / "street_00001.png", images / "val.png")
+    shutil.copy(streets / "test" / "street_00001.png", images / "test.png")
+    for image in images.iterdir():
+        SoftLabels(tmp_path / "more" / "soft", 11).write(image, np.ones((32, 48, 11), np.uint8))
+
+    def told(**changes):
+        config = tiny(extra=str(tmp_path / "more"), extra_share=0.25, **options, **changes)
+        check_before_work(config)
+        return [line for line in capsys.readouterr().err.splitlines() if "--extra" in line]
+
+    assert told(hold_out="00002") == [
+        f"Warning: {images}/drive_00002_left.png, {images}/test.png: --extra: 2 of its 4 images "
+        "are held out by --hold-out 00002, or in val or test too, so that scores there are too "
+        "high: take them out of the folder"
+    ]
+    assert told() == [
+        f"Warning: {images}/test.png, {images}/val.png: --extra: 2 of its 4 images are in val or "
+        "test too, so that scores there are too high: take them out of the folder"
+    ]
+    assert told(train_on_val=True) == [
+        f"Warning: {images}/test.png: --extra: 1 of its 4 images are in test too, so that "
+        "scores there are too high: take them out of the folder"
+    ]
+    (images / "test.png").unlink()
+    assert told(train_on_val=True) == []
+    assert told(hold_out="*_00001.png") == [
+        f"Warning: {images}/val.png: --extra: 1 of its 3 images are held out by "
+        "--hold-out *_00001.png, or in val or test too, so that scores there are too high: take "
+        "them out of the folder"
+    ]
+
+
 # === train --suggested ===
 
 
 def test_suggestions_are_taken_over(streets, tmp_path):
-    import shutil
-
     from keras_bisenet.cli.train import take_suggestions
 
     shutil.copytree(streets, tmp_path / "data")
@@ -354,8 +397,6 @@ def test_what_was_left_out_stays_left_out(streets, tmp_path, tiny):
 
 
 def test_leaks_are_found_before_val_is_trained_on(streets, tmp_path, monkeypatch):
-    import shutil
-
     data = shutil.copytree(streets, tmp_path / "data")
     # Two images of test's; one of val's; and all of them with names that val and train have.
     copies = [("test", 2, "train", 1), ("test", 0, "val", 2), ("val", 0, "train", 2)]
