@@ -21,7 +21,7 @@ CPU=${CPU:-cortex-a72}
 export FOLDER=${FOLDER:-${XDG_CACHE_HOME:-$HOME/.cache}/keras-bisenet/aarch64}
 ROOT=$FOLDER/bookworm
 PACKAGES=$FOLDER/device-half
-WHEELS=(click "numpy>=1.23" "pillow>=10.1" "flatbuffers>=2.0" "tflite>=2.18" "ai-edge-litert>=2.1" "av>=12")
+WHEELS=(click numpy pillow flatbuffers tflite ai-edge-litert av) # in the versions of pyproject.toml
 PORT=${PORT:-8377}
 TINY=$HERE/../tests/golden/bisenetv2_tiny_int8.tflite # emulation takes a minute and more for a real one
 
@@ -62,16 +62,25 @@ step() { printf '\n== %s\n' "$*"; }
 
 here() { PYTHONPATH=$HERE/..${PYTHONPATH:+:$PYTHONPATH} "$PYTHON" "$@"; }
 
+requirements() { # NAMES: each with the versions that pyproject.toml allows, on a 64-bit machine
+  local name
+  for name; do
+    grep -om 1 "\"$name>=[^\";]*" "$HERE/../pyproject.toml" | tr -d '"' || return
+  done
+}
+
 install_packages() {
-  local platforms=() glibc
+  local platforms=() glibc wanted
   for glibc in 17 24 26 27 28 31 34 35; do # Debian bookworm's is 2.36; pip matches them literally
     platforms+=(--platform "manylinux_2_${glibc}_aarch64")
   done
-  echo "downloading aarch64 wheels: ${WHEELS[*]}" >&2
+  wanted=$(requirements "${WHEELS[@]}")
+  mapfile -t wanted <<<"$wanted"
+  echo "downloading aarch64 wheels: ${wanted[*]}" >&2
   rm -rf "$PACKAGES"
   "$PYTHON" -m pip --disable-pip-version-check install --quiet --no-warn-conflicts \
     --target "$PACKAGES" --only-binary :all: --python-version 3.11 --implementation cp \
-    "${platforms[@]}" --platform manylinux2014_aarch64 "${WHEELS[@]}"
+    "${platforms[@]}" --platform manylinux2014_aarch64 "${wanted[@]}"
   touch "$PACKAGES/installed"
 }
 

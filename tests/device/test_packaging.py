@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,47 @@ def requirements(machine: str) -> dict[str, str]:
     wanted = [r for r in every if not r.marker or r.marker.evaluate({"platform_machine": machine})]
     assert len({r.name for r in wanted}) == len(wanted)
     return {r.name: str(r.specifier) for r in wanted}
+
+
+def test_no_line_repeats_a_version_that_the_project_does_not_have():
+    """Where tools, documents and messages name one, it is that of pyproject.toml."""
+    asked = re.compile(r"(?<![\w.-])([a-z][a-z0-9-]+)((?:[<>]=?\d[\d.]*,?)+)")
+
+    def asked_by(path):
+        found = asked.findall(path.read_text(encoding="utf-8"))
+        return {(name, each) for name, every in found for each in every.strip(",").split(",")}
+
+    project = asked_by(ROOT / "pyproject.toml")
+    assert {("numpy", ">=1.23"), ("numpy", "<2")} <= project
+    texts = [ROOT / "Makefile", *ROOT.glob("*.md"), *ROOT.glob("*/README.md")]
+    texts += [*ROOT.glob("docs/*.md"), *ROOT.glob("tools/*"), *ROOT.glob("keras_bisenet/**/*.py")]
+    names = {name for name, _ in project}
+    assert {"av", "ai-edge-litert", "opencv-python-headless", "pytest"} <= names
+    others = {path: asked_by(path) - project for path in texts if path.is_file()}
+    assert ("pillow", ">=10.1") in asked_by(ROOT / "Makefile")
+    assert {p: f for p, found in others.items() if (f := {w for w in found if w[0] in names})} == {}
+
+
+def test_the_emulated_pi_gets_what_a_pi_gets():
+    """The device half's requirements, and PyAV, as tools/check_pi.sh hands them to pip."""
+    bash = shutil.which("bash")
+    if not bash:
+        pytest.skip("no bash here")
+    tool = ROOT / "tools" / "check_pi.sh"
+    parts = re.findall(
+        r"^(WHEELS=.*?$|requirements\(\) .*?^})", tool.read_text(), re.DOTALL | re.MULTILINE
+    )
+    program = "\n".join(["set -eo pipefail", f"HERE={tool.parent}", *parts])
+
+    def answer(*names):
+        command = [bash, "-c", f'{program}\nrequirements "$@"', "bash", *names]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    lines = answer(*re.search(r"\((.*)\)", parts[0])[1].split()).stdout.splitlines()
+    expected = {f"{name}{versions}" for name, versions in requirements("aarch64").items()}
+    (av,) = re.findall(r'"(av>=.*?)"', (ROOT / "pyproject.toml").read_text())
+    assert set(lines) == {*expected, av}
+    assert answer("click", "nothing", "av").returncode != 0
 
 
 def test_no_line_asks_a_registry_for_the_package():
