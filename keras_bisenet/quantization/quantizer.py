@@ -26,8 +26,9 @@ def quantize(source: Run, run: Run, config: QuantizationConfig) -> None:
         UsageError: When `run` began with another float model.
         UserError: When the float run has no model, or its data is missing or bad.
     """
-    run.check_source(source)
-    if not run.model_file.is_file():
+    if run.model_file.is_file():
+        run.check_source(source)
+    else:
         with replacing(run.model_file) as temporary:
             shutil.copyfile(source.require_model(), temporary)
     if source.leave_out_file.is_file() and not run.leave_out_file.is_file():

@@ -15,6 +15,12 @@ BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
 """What Linux calls the instructions that multiply bfloat16; without them it is many times slower
 than float32."""
 
+AVX2, AVX512 = "AVX2", "AVX512"
+"""What `cpu_instructions` tells apart."""
+
+WITHOUT_AVX512 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2")
+"""What oneDNN can be limited to (ONEDNN_MAX_CPU_ISA) that is less than AVX512."""
+
 WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
 """What oneDNN can be limited to (ONEDNN_MAX_CPU_ISA) that has no instructions for it."""
 
@@ -70,13 +76,27 @@ def suitable_precision() -> tuple[str, str]:
         return "float32", "on a GPU, bfloat16 and float16 are left to --precision"
     if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
         return "float32", "oneDNN is turned off, without which bfloat16 is slow"
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL"
+    limit = _limit()
     if limit.upper() in WITHOUT_BFLOAT16:
         return "float32", f"oneDNN is limited to {limit}, without bfloat16"
     found = [flag for flag in BFLOAT16_FLAGS if flag in _cpu_flags()]
     if not found:
         return "float32", "this CPU has no instructions for bfloat16"
     return "mixed_bfloat16", f"this CPU has {found[0]}"
+
+
+def cpu_instructions() -> str | None:
+    """What oneDNN computes float32 with on this CPU: `AVX2` alone or `AVX512`; None where it is
+    turned off, and on others."""
+    flags = _cpu_flags()
+    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0" or "avx2" not in flags:
+        return None
+    return AVX512 if "avx512bw" in flags and _limit().upper() not in WITHOUT_AVX512 else AVX2
+
+
+def _limit() -> str:
+    """The instructions that oneDNN is limited to, as it names them."""
+    return os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL"
 
 
 def _cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:

@@ -177,6 +177,33 @@ def test_the_precision_follows_from_the_cpu(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone says what a CPU can do")
+@pytest.mark.parametrize(
+    ("flags", "limit", "expected"),
+    [
+        ("flags\t: fpu avx avx2 fma", "", "AVX2"),
+        ("flags\t: fpu avx2 avx512f avx512bw", "", "AVX512"),
+        ("flags\t: fpu avx2 avx512f avx512bw", "avx2", "AVX2"),
+        ("flags\t: fpu avx2 avx512f avx512bw", "AVX512_CORE", "AVX512"),
+        ("flags\t: fpu avx", "", None),
+        ("Features\t: fp asimd", "", None),
+    ],
+)
+def test_what_a_cpu_computes_float32_with(tmp_path, monkeypatch, flags, limit, expected):
+    from keras_bisenet.training import devices
+
+    for name in ("TF_ENABLE_ONEDNN_OPTS", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"{flags}\n")
+    read = devices._cpu_flags
+    monkeypatch.setattr(devices, "_cpu_flags", lambda: read(cpuinfo))
+    assert devices.cpu_instructions() == expected
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    assert devices.cpu_instructions() is None
+
+
 def test_another_backend_is_refused_in_one_line(monkeypatch):
     """As with KERAS_BACKEND=torch, where PyTorch is installed."""
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")

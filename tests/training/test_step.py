@@ -9,9 +9,10 @@ import pytest
 from keras_bisenet.models import build_model
 from keras_bisenet.models.deployment import copy_weights
 from keras_bisenet.training import step
+from keras_bisenet.training.devices import AVX2, AVX512
 from keras_bisenet.training.losses import cross_entropy, over_outputs
 from keras_bisenet.training.step import (
-    BandedConvolution,
+    ConvolutionInParts,
     FusedBatchNormalization,
     training_model,
 )
@@ -126,6 +127,7 @@ def test_one_value_has_no_variance():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's kernels")
+@pytest.mark.parametrize("instructions", [AVX2, AVX512, None])
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "bias"),
     [
@@ -137,15 +139,17 @@ def test_one_value_has_no_variance():
         ((3, 9), 3, 1, True),  # fewer rows than bands
     ],
 )
-def test_a_kernels_gradient_over_bands_is_that_of_all_rows(monkeypatch, size, kernel, stride, bias):
+def test_a_kernels_gradient_in_parts_is_that_of_all(
+    monkeypatch, instructions, size, kernel, stride, bias
+):
     import tensorflow as tf
 
-    monkeypatch.setattr(step, "BANDED_VALUES", 1)
+    used = set_instructions(monkeypatch, instructions, 1)
     image = keras.Input((*size, 16))
     layer = keras.layers.Conv2D(8, kernel, stride, "same", use_bias=bias, activation="relu")
     model = keras.Model(image, layer(image))
-    banded = training_model(model)
-    assert [type(one) is BandedConvolution for one in banded.layers] == [False, True]
+    in_parts = training_model(model)
+    assert [type(one) is ConvolutionInParts for one in in_parts.layers] == [False, True]
     images = tf.constant(np.random.default_rng(0).normal(size=(2, *size, 16)), tf.float32)
 
     def gradients(of):
@@ -160,30 +164,54 @@ def test_a_kernels_gradient_over_bands_is_that_of_all_rows(monkeypatch, size, ke
 
         return compute()
 
-    for of_bands, of_all in zip(gradients(banded), gradients(model)):
-        np.testing.assert_allclose(of_bands, of_all, rtol=1e-4, atol=1e-3)
+    for of_parts, of_all in zip(gradients(in_parts), gradients(model)):
+        np.testing.assert_allclose(of_parts, of_all, rtol=1e-4, atol=1e-3)
+    assert used == {"images" if instructions == AVX2 and stride == 1 else "bands"}
+
+
+def set_instructions(monkeypatch, instructions: str | None, values: int) -> set[str]:
+    """Lets a step be made as for a CPU, with parts from `values` on; what parts are made of."""
+    used = set()
+
+    def noted(parts, gradient):
+        return lambda *args: used.add(parts) or gradient(*args)
+
+    monkeypatch.setattr(step, "_gradient_of_bands", noted("bands", step._gradient_of_bands))
+    monkeypatch.setattr(step, "_gradient_of_images", noted("images", step._gradient_of_images))
+    monkeypatch.setattr(step, "cpu_instructions", lambda: instructions)
+    monkeypatch.setattr(step, "BANDED_VALUES", values)
+    monkeypatch.setattr(step, "MULTIPLIED_VALUES", values)
+    return used
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's kernels")
-def test_bands_are_for_large_maps_in_float32(monkeypatch, plain, batch):
-    used = []
-    monkeypatch.setattr(
-        step,
-        "_kernel_gradient",
-        lambda *args, _plain=step._kernel_gradient: used.append(args) or _plain(*args),
-    )
-    for precision, values, is_used in (
-        ("float32", 10**9, False),
-        ("float32", 1, True),
-        ("mixed_bfloat16", 1, False),
-    ):
-        monkeypatch.setattr(step, "BANDED_VALUES", values)
-        used.clear()
-        model = training_model(plain, precision)
-        model.objective = over_outputs(cross_entropy, model.strides, model.label_strides)
-        model.compile("sgd")
-        model.train_on_batch(*batch)
-        assert bool(used) == is_used
+@pytest.mark.parametrize(
+    ("precision", "instructions", "values", "parts"),
+    [
+        ("float32", AVX2, 10**9, set()),
+        ("float32", AVX2, 1, {"images", "bands"}),
+        ("float32", AVX512, 1, {"bands"}),
+        ("mixed_bfloat16", AVX512, 1, set()),
+    ],
+)
+def test_parts_are_for_large_maps_in_float32(
+    monkeypatch, plain, batch, precision, instructions, values, parts
+):
+    used = set_instructions(monkeypatch, instructions, values)
+    model = training_model(plain, precision)
+    model.objective = over_outputs(cross_entropy, model.strides, model.label_strides)
+    model.compile("sgd")
+    model.train_on_batch(*batch)
+    assert used == parts
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's kernels")
+def test_batches_of_no_fixed_size_are_not_taken_apart_by_images(monkeypatch):
+    set_instructions(monkeypatch, AVX2, 1)
+    layer = ConvolutionInParts(8, 3, padding="same")
+    assert layer._kernel_gradient_of((4, 8, 8, 16)) is step._gradient_of_images
+    assert layer._kernel_gradient_of((None, 8, 8, 16)) is step._gradient_of_bands
+    assert layer._kernel_gradient_of((4, None, 8, 16)) is None
 
 
 def test_bfloat16_is_in_the_layers_alone(plain, fast, batch):
