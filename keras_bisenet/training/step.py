@@ -9,9 +9,11 @@ the same from less, about twice as fast:
 - convolutions compute in bfloat16 where the precision says so, from float32 weights;
 - on TensorFlow, batch normalization is the fused kernel. Keras 3 has the plain formula alone, whose
   five passes over memory take longer than the convolution before it;
-- on a CPU in float32 on TensorFlow, the kernels' gradients of large feature maps are summed over
-  parts that stay in the processor's caches: over bands of rows or, where it has no AVX512, as
-  products of matrices, image by image.
+- on a CPU, a depthwise convolution of several outputs for each channel is one of repeated channels,
+  which oneDNN has a fast kernel for;
+- in float32 on a CPU, the kernels' gradients of large feature maps are summed over parts that stay
+  in its caches: over bands of rows or, where it has no AVX512, as products of matrices, image by
+  image.
 
 `training_model` rewrites the plain graph to that end. Layers keep their names, and weights move
 between the two graphs by them.
@@ -41,6 +43,10 @@ is AVX2 alone: 32x32 of 128 channels."""
 
 MANY_CHANNELS = 16
 """Channels below which oneDNN's kernel is as fast on all at once."""
+
+
+VECTOR_CHANNELS = 16
+"""oneDNN normalizes bfloat16 in multiples of so many channels, others eight times as slowly."""
 
 
 class TrainingModel(keras.Model):
@@ -99,6 +105,8 @@ def _layer_of(precision: str) -> Callable:
             kind = FusedBatchNormalization
         if kind is keras.layers.Conv2D and precision == "float32" and _has_parts(layer):
             kind = ConvolutionInParts
+        if kind is keras.layers.DepthwiseConv2D and _is_plain_expansion(layer):
+            kind = DepthwiseOfRepeated
         return kind.from_config({**config, "dtype": precision})
 
     return clone
@@ -117,6 +125,15 @@ def _without_upsampling(last):
 def _met(stride: int, wanted: int) -> int:
     """The stride at which an output meets the labels, where `wanted` is asked of it."""
     return min(stride, wanted) if stride % wanted == 0 or wanted > stride else 1
+
+
+def _is_on_cpu() -> bool:
+    """Whether layers are computed by TensorFlow on a CPU."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.config.list_physical_devices("GPU")
 
 
 def _has_fused_kernel(layer) -> bool:
@@ -141,8 +158,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
+        is_odd = inputs.dtype == "bfloat16" and inputs.shape[-1] % VECTOR_CHANNELS
         normalized, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
+            x=ops.cast(inputs, "float32") if is_odd else inputs,
             scale=ops.cast(self.gamma, "float32"),
             offset=ops.cast(self.beta, "float32"),
             mean=tf.zeros([0]),  # of the batch, not given
@@ -155,16 +173,38 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         variance = variance * tf.maximum(count - 1.0, 1.0) / count
         for average, of_batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             average.assign(average * self.momentum + of_batch * (1.0 - self.momentum))
-        return normalized
+        return ops.cast(normalized, inputs.dtype)
+
+
+def _is_plain_expansion(layer) -> bool:
+    return (
+        _is_on_cpu()
+        and layer.data_format == "channels_last"
+        and layer.depth_multiplier > 1
+        and layer.strides == (1, 1)  # at others repeating takes longer than it saves
+        and layer.dilation_rate == (1, 1)
+        and not layer.use_bias
+        and layer.activation is keras.activations.linear
+    )
+
+
+class DepthwiseOfRepeated(keras.layers.DepthwiseConv2D):
+    """A depthwise convolution of several outputs for each channel, as one of repeated channels.
+
+    oneDNN has fast kernels for one output alone. The same weights, and the same numbers up to
+    rounding.
+    """
+
+    def call(self, inputs):
+        repeated = ops.repeat(inputs, self.depth_multiplier, axis=-1)
+        kernel = ops.reshape(self.kernel, (*self.kernel_size, -1, 1))
+        return ops.depthwise_conv(repeated, kernel, self.strides, self.padding)
 
 
 def _has_parts(layer) -> bool:
-    if keras.backend.backend() != "tensorflow" or layer.data_format != "channels_last":
-        return False
-    import tensorflow as tf
-
     return (
-        not tf.config.list_physical_devices("GPU")
+        _is_on_cpu()
+        and layer.data_format == "channels_last"
         and layer.padding == "same"
         and layer.groups == 1
         and layer.dilation_rate == (1, 1)

@@ -13,6 +13,7 @@ from keras_bisenet.training.devices import AVX2, AVX512
 from keras_bisenet.training.losses import cross_entropy, over_outputs
 from keras_bisenet.training.step import (
     ConvolutionInParts,
+    DepthwiseOfRepeated,
     FusedBatchNormalization,
     training_model,
 )
@@ -116,6 +117,19 @@ def test_fused_statistics_by_hand():
     np.testing.assert_allclose(layer.moving_variance, [0.9 + 0.125], rtol=1e-6)
 
 
+@pytest.mark.parametrize("channels", [8, 16])
+def test_bfloat16_is_normalized_to_its_own_precision(channels):
+    random = np.random.default_rng(0)
+    images = keras.ops.cast(random.normal(3, 2, (2, 6, 8, channels)), "bfloat16")
+    layer = FusedBatchNormalization(dtype="mixed_bfloat16")
+    layer.build(images.shape)
+    found = layer(images, training=True)
+    exact = np.asarray(keras.ops.cast(images, "float32"))
+    exact = (exact - exact.mean((0, 1, 2))) / np.sqrt(exact.var((0, 1, 2)) + layer.epsilon)
+    assert found.dtype == "bfloat16"
+    np.testing.assert_allclose(keras.ops.cast(found, "float32"), exact, rtol=0.01, atol=0.02)
+
+
 def test_one_value_has_no_variance():
     """As the context embedding's, of a batch of one image."""
     layer = FusedBatchNormalization(momentum=0.9)
@@ -142,31 +156,34 @@ def test_one_value_has_no_variance():
 def test_a_kernels_gradient_in_parts_is_that_of_all(
     monkeypatch, instructions, size, kernel, stride, bias
 ):
-    import tensorflow as tf
-
     used = set_instructions(monkeypatch, instructions, 1)
     image = keras.Input((*size, 16))
     layer = keras.layers.Conv2D(8, kernel, stride, "same", use_bias=bias, activation="relu")
     model = keras.Model(image, layer(image))
     in_parts = training_model(model)
     assert [type(one) is ConvolutionInParts for one in in_parts.layers] == [False, True]
-    images = tf.constant(np.random.default_rng(0).normal(size=(2, *size, 16)), tf.float32)
-
-    def gradients(of):
-        @tf.function
-        def compute():
-            with tf.GradientTape() as tape:
-                tape.watch(images)
-                outputs = of(images, training=True)
-                outputs = outputs[0] if isinstance(outputs, list) else outputs
-                loss = tf.reduce_sum(outputs**2)
-            return tape.gradient(loss, [images, *(v.value for v in of.trainable_variables)])
-
-        return compute()
-
-    for of_parts, of_all in zip(gradients(in_parts), gradients(model)):
+    images = np.random.default_rng(0).normal(size=(2, *size, 16)).astype(np.float32)
+    for of_parts, of_all in zip(gradients(in_parts, images), gradients(model, images)):
         np.testing.assert_allclose(of_parts, of_all, rtol=1e-4, atol=1e-3)
     assert used == {"images" if instructions == AVX2 and stride == 1 else "bands"}
+
+
+def first_output(outputs):
+    return outputs[0] if isinstance(outputs, list) else outputs
+
+
+def gradients(model, images):
+    """Of the sum of a model's squared outputs, by its inputs and weights."""
+    import tensorflow as tf
+
+    @tf.function
+    def compute(images):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            loss = tf.reduce_sum(first_output(model(images, training=True)) ** 2)
+        return tape.gradient(loss, [images, *(v.value for v in model.trainable_variables)])
+
+    return compute(tf.constant(images))
 
 
 def set_instructions(monkeypatch, instructions: str | None, values: int) -> set[str]:
@@ -203,6 +220,31 @@ def test_parts_are_for_large_maps_in_float32(
     model.compile("sgd")
     model.train_on_batch(*batch)
     assert used == parts
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's kernels")
+@pytest.mark.parametrize(
+    ("options", "is_repeated"),
+    [
+        ({"depth_multiplier": 6, "use_bias": False}, True),
+        ({"depth_multiplier": 2, "use_bias": False, "padding": "valid"}, True),
+        ({"depth_multiplier": 6}, False),
+        ({"depth_multiplier": 6, "use_bias": False, "strides": 2}, False),
+        ({"depth_multiplier": 6, "use_bias": False, "dilation_rate": 2}, False),
+        ({"depth_multiplier": 6, "use_bias": False, "activation": "relu"}, False),
+        ({"use_bias": False}, False),
+    ],
+)
+def test_a_depthwise_convolution_of_repeated_channels_is_the_same(options, is_repeated):
+    image = keras.Input((9, 11, 5))
+    layer = keras.layers.DepthwiseConv2D(3, **{"padding": "same", **options})
+    model = keras.Model(image, layer(image))
+    repeated = training_model(model)
+    assert (type(repeated.layers[1]) is DepthwiseOfRepeated) == is_repeated
+    images = np.random.default_rng(0).normal(size=(2, 9, 11, 5)).astype(np.float32)
+    np.testing.assert_allclose(first_output(repeated(images)), model(images), rtol=1e-5, atol=1e-6)
+    for one, other in zip(gradients(repeated, images), gradients(model, images)):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's kernels")
