@@ -241,21 +241,23 @@ def _jaccard_of_first(truth, counted):
 
 def _pixel_losses(class_ids, logits):
     """Cross-entropy of each pixel, 0 where void, and 1.0 where a pixel counts, 0.0 where void."""
-    logits = ops.cast(logits, "float32")
-    truth, counted = _one_hot(class_ids, logits.shape[-1])
-    # Spelt out it takes half the time of the library's sparse cross-entropy on a CPU.
-    logits = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
-    of_class = ops.sum(logits * truth, axis=-1)
-    losses = ops.log(ops.sum(ops.exp(logits), axis=-1)) - of_class
+    # Spelt out, and with the classes before the pixels, it takes less than half the time of the
+    # library's sparse cross-entropy on a CPU: `enlarged` has them so, and the graph's optimizer
+    # takes out its transposition with this one.
+    logits = ops.transpose(ops.cast(logits, "float32"), (0, 3, 1, 2))
+    truth, counted = _one_hot(class_ids, logits.shape[1], axis=1)
+    logits = logits - ops.stop_gradient(ops.max(logits, axis=1, keepdims=True))
+    of_class = ops.sum(logits * truth, axis=1)
+    losses = ops.log(ops.sum(ops.exp(logits), axis=1)) - of_class
     return losses * counted, counted
 
 
-def _one_hot(class_ids, num_classes: int):
-    """The classes as float32 `[batch, height, width, num_classes]`, 0 where void; and 1.0 where a
-    pixel counts, 0.0 where void."""
+def _one_hot(class_ids, num_classes: int, axis: int = -1):
+    """The classes as float32 `[batch, height, width, num_classes]`, or with these along another
+    axis, 0 where void; and 1.0 where a pixel counts, 0.0 where void."""
     class_ids = ops.cast(class_ids, "int32")
     # An id that is no class, as void is, has no 1 in its row.
-    truth = ops.one_hot(class_ids, num_classes, dtype="float32")
+    truth = ops.one_hot(class_ids, num_classes, axis=axis, dtype="float32")
     return truth, ops.cast(ops.not_equal(class_ids, VOID), "float32")
 
 

@@ -34,11 +34,11 @@ def enlarged(logits, factor: int, stride: int = 1):
     logits = ops.cast(logits, "float32")
     if factor == 1:
         return at_stride(logits, stride)
-    height, width, num_classes = logits.shape[1:]
-    columns = ops.matmul(_interpolation(width, factor, stride), logits)
-    rows = ops.reshape(columns, (-1, height, columns.shape[2] * num_classes))
-    rows = ops.matmul(_interpolation(height, factor, stride), rows)
-    return ops.reshape(rows, (-1, rows.shape[1], columns.shape[2], num_classes))
+    height, width = logits.shape[1:3]
+    planes = ops.transpose(logits, (0, 3, 1, 2))  # the small ones: what is large is made as planes
+    planes = ops.matmul(planes, _interpolation(width, factor, stride).T)
+    planes = ops.matmul(_interpolation(height, factor, stride), planes)
+    return ops.transpose(planes, (0, 2, 3, 1))
 
 
 def _places(length: int, stride: int) -> np.ndarray:
