@@ -179,6 +179,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 def _is_plain_expansion(layer) -> bool:
     return (
         _is_on_cpu()
+        and cpu_instructions() is not None  # on others nobody has measured it
         and layer.data_format == "channels_last"
         and layer.depth_multiplier > 1
         and layer.strides == (1, 1)  # at others repeating takes longer than it saves

@@ -235,7 +235,10 @@ def test_parts_are_for_large_maps_in_float32(
         ({"use_bias": False}, False),
     ],
 )
-def test_a_depthwise_convolution_of_repeated_channels_is_the_same(options, is_repeated):
+def test_a_depthwise_convolution_of_repeated_channels_is_the_same(
+    monkeypatch, options, is_repeated
+):
+    set_instructions(monkeypatch, AVX512, 1)
     image = keras.Input((9, 11, 5))
     layer = keras.layers.DepthwiseConv2D(3, **{"padding": "same", **options})
     model = keras.Model(image, layer(image))
@@ -245,6 +248,8 @@ def test_a_depthwise_convolution_of_repeated_channels_is_the_same(options, is_re
     np.testing.assert_allclose(first_output(repeated(images)), model(images), rtol=1e-5, atol=1e-6)
     for one, other in zip(gradients(repeated, images), gradients(model, images)):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    set_instructions(monkeypatch, None, 1)
+    assert type(training_model(model).layers[1]) is keras.layers.DepthwiseConv2D
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's kernels")
