@@ -158,9 +158,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
-        is_odd = inputs.dtype == "bfloat16" and inputs.shape[-1] % VECTOR_CHANNELS
+        is_slow = inputs.dtype == "bfloat16" and inputs.shape[-1] % VECTOR_CHANNELS
         normalized, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=ops.cast(inputs, "float32") if is_odd else inputs,
+            x=ops.cast(inputs, "float32") if is_slow else inputs,
             scale=ops.cast(self.gamma, "float32"),
             offset=ops.cast(self.beta, "float32"),
             mean=tf.zeros([0]),  # of the batch, not given
